@@ -1,0 +1,25 @@
+"""What the engine counts. Every drop is in here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since start."""
+
+    opened: int = 0
+    #: Ended sessions by reason (``transports.reasons``).
+    closed: Counter[str] = field(default_factory=Counter)
+    upgrades: int = 0
+    #: HTTP refusals by the name of their code.
+    refused: Counter[str] = field(default_factory=Counter)
+    #: Messages for sessions that were already ending.
+    dropped_closed: int = 0
+    #: Volatile messages for clients that could not take them.
+    dropped_volatile: int = 0
+    messages_in: int = 0
+    #: Messages handed to sessions: one for each recipient.
+    messages_out: int = 0

@@ -1,0 +1,483 @@
+"""The Engine.IO server: sessions, and the one place where python-engineio is touched.
+
+``Engine`` is an ``engineio.AsyncServer`` in its public surface (``on``, ``send``, ``disconnect``, sessions,
+``attach``, ``handle_request``, ``shutdown``). Of its inside only the constructor, ``_get_socket`` and the cookie
+text are used; ``tests/guards/test_seams.py`` fails when one of them moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, ClassVar, Protocol
+
+import engineio
+import orjson
+
+from . import reasons
+from .cors import AllowedOrigins, CorsPolicy
+from .counters import Counters
+from .negotiation import Negotiator
+from .outbound import OutboundMessage, OutboundPacket, Run
+from .ports import HttpExchange
+from .request import HttpRequest
+from .session import WRITE_THROUGH_BYTES, Session
+from .timers import Timers
+
+logger = logging.getLogger("tidegate.engine")
+
+TRANSPORTS = ("polling", "xhr-streaming", "websocket")
+
+
+class Application(Protocol):
+    """The layer above, where it wants sessions rather than ids. Without one, ``on`` handlers are called."""
+
+    def session_opens(self, session: Session) -> Any | Awaitable[Any]:
+        """A handshake: None accepts, everything else (also as result of an awaitable) refuses with that text."""
+
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        """A message, in the order of the wire."""
+
+    def session_closed(self, session: Session, reason: str) -> None:
+        """The session has ended. Called once for each session that was accepted."""
+
+    def deadline_passed(self, session: Session) -> None:
+        """The session's ``application_deadline`` has come."""
+
+
+class Engine(engineio.AsyncServer):
+    """Keeps sessions and writes to them.
+
+    Beyond python-engineio's options:
+
+    - ``transports``: of ``polling``, ``xhr-streaming``, ``websocket``; all by default.
+    - ``max_buffered_bytes``: what may wait for one client before it is dropped as slow (4 MiB).
+    - ``upgrade_timeout``: seconds an upgrade may take (10).
+    - ``stream_max_bytes``, ``stream_max_s``: when an xhr-streaming response ends (1 MiB, 300 s).
+
+    Raises: TypeError for an unknown option, ValueError for one out of range.
+    """
+
+    valid_transports: ClassVar[list[str]] = list(TRANSPORTS)
+
+    def __init__(
+        self,
+        *,
+        async_mode: str | None = None,
+        ping_interval: float | tuple[float, float] = 25,
+        ping_timeout: float = 20,
+        max_http_buffer_size: int = 1_000_000,
+        allow_upgrades: bool = True,
+        http_compression: bool = True,
+        compression_threshold: int = 1024,
+        cookie: str | dict[str, Any] | None = None,
+        cors_allowed_origins: AllowedOrigins = None,
+        cors_credentials: bool = True,
+        logger: bool | logging.Logger = False,
+        json: Any = None,
+        async_handlers: bool = True,
+        monitor_clients: bool = True,
+        transports: str | Iterable[str] | None = None,
+        max_buffered_bytes: int = 4 * 1024 * 1024,
+        upgrade_timeout: float = 10.0,
+        stream_max_bytes: int = 1024 * 1024,
+        stream_max_s: float = 300.0,
+    ) -> None:
+        if async_mode not in (None, "aiohttp"):
+            raise ValueError(f"async_mode {async_mode!r} is not supported; tidegate runs on 'aiohttp'")
+        chosen = _chosen_transports(transports)
+        super().__init__(
+            async_mode="aiohttp",
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            max_http_buffer_size=max_http_buffer_size,
+            allow_upgrades=allow_upgrades,
+            http_compression=http_compression,
+            compression_threshold=compression_threshold,
+            cookie=cookie,
+            cors_allowed_origins=cors_allowed_origins,
+            cors_credentials=cors_credentials,
+            logger=logger,
+            json=json,
+            async_handlers=async_handlers,
+            monitor_clients=monitor_clients,
+            transports=chosen,
+        )
+        self.ping_interval_s = float(ping_interval[0] if isinstance(ping_interval, tuple) else ping_interval)
+        self.ping_timeout_s = float(ping_timeout)
+        for name, value in (
+            ("ping_interval", self.ping_interval_s),
+            ("ping_timeout", self.ping_timeout_s),
+            ("max_http_buffer_size", max_http_buffer_size),
+            ("max_buffered_bytes", max_buffered_bytes),
+            ("upgrade_timeout", upgrade_timeout),
+            ("stream_max_bytes", stream_max_bytes),
+            ("stream_max_s", stream_max_s),
+        ):
+            if not value > 0:
+                raise ValueError(f"{name} must be more than 0, not {value!r}")
+        self.transports: list[str] = chosen
+        self.max_payload_bytes = max_http_buffer_size
+        self.max_buffered_bytes = max_buffered_bytes
+        self.upgrade_timeout_s = upgrade_timeout
+        self.stream_max_bytes = stream_max_bytes
+        self.stream_max_s = stream_max_s
+        self.cors = CorsPolicy(cors_allowed_origins, cors_credentials)
+        self.counters = Counters()
+        self.sockets: dict[str, Session] = {}
+        self.application: Application | None = None
+        self.is_draining = False
+        #: Ports that have said good-bye and wait for the peer's answer.
+        self.lingering: set[Any] = set()
+        #: Bytes handed to sessions since the last flush, each recipient counted.
+        self.turn_bytes = 0
+        self._negotiator = Negotiator(self)
+        self._queued: list[Session] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timers: Timers | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._last_handler: dict[str, asyncio.Task[Any]] = {}
+
+    # -- clockwork -------------------------------------------------------------------------------------
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that serves the sessions; bound by the first use inside it."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
+
+    @property
+    def timers(self) -> Timers:
+        if self._timers is None:
+            # Fine enough that a heartbeat is never noticeably late, coarse enough to serve many at once.
+            tick_s = min(max(min(self.ping_interval_s, self.ping_timeout_s) / 20, 0.005), 0.25)
+            self._timers = Timers(self.loop, tick_s)
+        return self._timers
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self.loop.time()
+
+    def spawn(self, coroutine: Awaitable[Any]) -> asyncio.Task[Any]:
+        """A task that is kept until it ends; ``shutdown`` waits for it."""
+        task: asyncio.Task[Any] = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # -- hosts -----------------------------------------------------------------------------------------
+
+    def handle(self, exchange: HttpExchange) -> None:
+        """Serve one request to the engine's path. Returns at once; the answer may come later."""
+        self._negotiator.handle(exchange)
+
+    def attach(self, app: Any, engineio_path: str = "engine.io") -> None:
+        """Serve ``/engineio_path/`` in an aiohttp application, whatever runs it."""
+        from .hosts.aiohttp import attach
+
+        attach(self, app, engineio_path)
+
+    async def handle_request(self, request: Any) -> Any:
+        """Serve one ``aiohttp.web.Request``."""
+        from .hosts.aiohttp import serve
+
+        return await serve(self, request)
+
+    # -- handshake: for the negotiator -------------------------------------------------------------------
+
+    def generate_id(self) -> str:
+        """A session id that cannot be guessed: 120 random bits."""
+        return secrets.token_urlsafe(15)
+
+    def create_session(self, request: HttpRequest) -> Session:
+        session = Session(self, self.generate_id(), request)
+        self.sockets[session.id] = session
+        return session
+
+    def forget(self, session: Session) -> None:
+        """The session was not accepted."""
+        self.sockets.pop(session.id, None)
+        session.run = None
+
+    def ask_application(self, session: Session, accepted: Callable[[Any], None]) -> None:
+        """Call ``accepted`` with None, or with the text of the refusal; at once unless the handler suspends."""
+        try:
+            answer = self._call_connect(session)
+        except Exception:  # the application's handler; its fault refuses the client and no more
+            logger.exception("connect handler failed")
+            accepted("Unauthorized")
+            return
+        if not inspect.isawaitable(answer):
+            accepted(answer)
+            return
+
+        async def wait() -> None:
+            try:
+                refusal = await answer
+            except Exception:  # as above
+                logger.exception("connect handler failed")
+                refusal = "Unauthorized"
+            accepted(refusal)
+
+        self.spawn(wait())
+
+    def _call_connect(self, session: Session) -> Any:
+        if self.application is not None:
+            return self.application.session_opens(session)
+        handler = self.handlers.get("connect")
+        if handler is None:
+            return None
+        result = handler(session.id, session.request.environ())
+        return _as_refusal_later(result) if inspect.isawaitable(result) else _as_refusal(result)
+
+    def handshake_cookie(self, session_id: str) -> str | None:
+        if not self.cookie:
+            return None
+        attributes = self.cookie
+        if not isinstance(attributes, dict):
+            attributes = {"name": attributes, "path": "/", "SameSite": "Lax"}
+        cookie: str = self._generate_sid_cookie(session_id, attributes)
+        return cookie
+
+    def open_packet(self, session: Session, transport: str) -> OutboundMessage:
+        """Spec: Engine.IO v4, "Handshake"."""
+        handshake = {
+            "sid": session.id,
+            "upgrades": self._offered_upgrades(session.request, transport),
+            "pingInterval": round(self.ping_interval_s * 1000),
+            "pingTimeout": round(self.ping_timeout_s * 1000),
+            "maxPayload": self.max_payload_bytes,
+        }
+        self.counters.opened += 1
+        return OutboundMessage.of_text(b"0" + orjson.dumps(handshake))
+
+    def upgrades_from(self, transport: str) -> list[str]:
+        """The transports a session on ``transport`` may go on to."""
+        if not self.allow_upgrades or transport == "websocket":
+            return []
+        better = TRANSPORTS[TRANSPORTS.index(transport) + 1 :]
+        return [name for name in better if name in self.transports]
+
+    def _offered_upgrades(self, request: HttpRequest, transport: str) -> list[str]:
+        known = (request.parameter("transports") or "").split(",")
+        return [name for name in self.upgrades_from(transport) if name == "websocket" or name in known]
+
+    # -- out -------------------------------------------------------------------------------------------
+
+    def queue(self, session: Session) -> None:
+        """Flush ``session`` at the end of this turn of the loop."""
+        if not self._queued:
+            self.loop.call_soon(self._flush)
+        self._queued.append(session)
+
+    def _flush(self) -> None:
+        queued, self._queued = self._queued, []
+        self.turn_bytes = 0
+        for session in queued:
+            session.is_queued = False
+            try:
+                session.flush()
+            except Exception:  # one client's connection must not keep the others from theirs
+                logger.exception("writing to session %s failed", session.id)
+                session.close(reasons.TRANSPORT_ERROR)
+
+    def broadcast(self, sessions: Iterable[Session], message: OutboundMessage) -> int:
+        """Send ``message`` to all of ``sessions``; the number of them.
+
+        Sessions that wait for the same messages share one ``Run``, so that its bytes are joined once.
+        """
+        if not self._queued:
+            self.loop.call_soon(self._flush)
+        queued = self._queued
+        fresh = Run(None, message)
+        parent: Run | None = None
+        extended = fresh
+        count = 0
+        for session in sessions:
+            run = session.run
+            if run is None:
+                session.run = run = fresh
+            else:
+                if run is not parent:
+                    parent = run
+                    extended = Run(run, message)
+                session.run = run = extended
+            if not session.is_queued:
+                session.is_queued = True
+                queued.append(session)
+            if session.stuck_bytes or run.nbytes > WRITE_THROUGH_BYTES:
+                session.has_grown()
+            count += 1
+        self.counters.messages_out += count
+        self.turn_bytes += message.nbytes * count
+        return count
+
+    def broadcast_volatile(self, sessions: Iterable[Session], message: OutboundMessage) -> int:
+        """Send ``message`` to those of ``sessions`` that can take it now; the others never get it."""
+        total = 0
+        ready = []
+        for session in sessions:
+            total += 1
+            if session.is_ready():
+                ready.append(session)
+        self.counters.dropped_volatile += total - len(ready)
+        return self.broadcast(ready, message)
+
+    async def send(self, sid: str, data: Any) -> None:
+        """Send a message: text, bytes, or a list or dict as JSON."""
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            packet = OutboundPacket(bytes(data), is_binary=True)
+        elif isinstance(data, str):
+            packet = OutboundPacket(b"4" + data.encode())
+        else:
+            packet = OutboundPacket(b"4" + orjson.dumps(data))
+        self._send(sid, OutboundMessage((packet,)))
+
+    async def send_packet(self, sid: str, pkt: Any) -> None:
+        """Send an ``engineio.packet.Packet``."""
+        encoded = pkt.encode()
+        is_binary = isinstance(encoded, (bytes, bytearray))
+        data = bytes(encoded) if is_binary else encoded.encode()
+        self._send(sid, OutboundMessage((OutboundPacket(data, is_binary),)))
+
+    def _send(self, sid: str, message: OutboundMessage) -> None:
+        session = self.sockets.get(sid)
+        if session is None:
+            self.counters.dropped_closed += 1
+            return
+        self.counters.messages_out += 1
+        session.send(message)
+
+    # -- in: from sessions -----------------------------------------------------------------------------
+
+    def deliver(self, session: Session, data: str | bytes) -> None:
+        """A message from ``session``, in the order of the wire."""
+        self.counters.messages_in += 1
+        if self.application is not None:
+            self.application.message_received(session, data)
+            return
+        handler = self.handlers.get("message")
+        if handler is None:
+            return
+        try:
+            result = handler(session.id, data)
+        except Exception:  # the application's handler
+            logger.exception("message handler failed")
+            return
+        if inspect.isawaitable(result):
+            self._run_handler(session, result)
+
+    def _run_handler(self, session: Session, result: Awaitable[Any]) -> None:
+        before = None if self.async_handlers else self._last_handler.get(session.id)
+
+        async def run() -> None:
+            if before is not None:
+                await asyncio.wait((before,))
+            try:
+                await result
+            except Exception:  # the application's handler
+                logger.exception("message handler failed")
+
+        task = self.spawn(run())
+        if not self.async_handlers:
+            self._last_handler[session.id] = task
+
+    def application_deadline(self, session: Session) -> None:
+        if self.application is not None:
+            self.application.deadline_passed(session)
+
+    def session_closes(self, session: Session) -> None:
+        self.counters.closed[session.close_reason] += 1
+        self._last_handler.pop(session.id, None)
+        if self.application is not None:
+            self.application.session_closed(session, session.close_reason)
+            return
+        handler = self.handlers.get("disconnect")
+        if handler is None:
+            return
+        takes_reason = len(inspect.signature(handler).parameters) > 1
+        try:
+            result = handler(session.id, session.close_reason) if takes_reason else handler(session.id)
+        except Exception:  # the application's handler
+            logger.exception("disconnect handler failed")
+            return
+        if inspect.isawaitable(result):
+            self._run_handler(session, result)
+
+    def session_closed(self, session: Session) -> None:
+        self.sockets.pop(session.id, None)
+        self.timers.cancel(session)
+
+    # -- sessions by id: python-engineio's surface -----------------------------------------------------
+
+    def transport(self, sid: str) -> str:
+        """Name of the transport in use: ``polling``, ``xhr-streaming`` or ``websocket``.
+
+        Raises: KeyError for an unknown session.
+        """
+        session: Session = self._get_socket(sid)
+        return session.transport
+
+    async def disconnect(self, sid: str | None = None) -> None:
+        """Close one session, or all of them."""
+        if sid is None:
+            for session in list(self.sockets.values()):
+                session.close(reasons.SERVER_DISCONNECT)
+        elif (found := self.sockets.get(sid)) is not None:
+            found.close(reasons.SERVER_DISCONNECT)
+
+    # -- end -------------------------------------------------------------------------------------------
+
+    async def drain(self, timeout_s: float) -> None:
+        """Finish what is in flight, tell every client to reconnect, and wait until all have been told.
+
+        New handshakes are refused from now on. After ``timeout_s`` whatever is left is cut.
+        """
+        self.is_draining = True
+        ends = self.now() + timeout_s
+        # Handlers first: their answers still reach the clients. Half of the time is for the good-byes.
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=timeout_s / 2)
+        for session in list(self.sockets.values()):
+            session.close(reasons.SERVER_SHUTDOWN)
+        while (self.sockets or self.lingering) and self.now() < ends:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.02)
+        for session in list(self.sockets.values()):
+            session.give_up()
+        if self._tasks:  # disconnect handlers
+            await asyncio.wait(set(self._tasks), timeout=max(ends - self.now(), 0.1))
+
+    async def shutdown(self) -> None:
+        """Close every session and stop the clock. Called by the application's shutdown hook after ``attach``."""
+        if self._loop is None:
+            return
+        await self.drain(1.0)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._timers is not None:
+            self._timers.close()
+
+
+def _chosen_transports(transports: str | Iterable[str] | None) -> list[str]:
+    if transports is None:
+        return list(TRANSPORTS)
+    names = [transports] if isinstance(transports, str) else list(transports)
+    unknown = [name for name in names if name not in TRANSPORTS]
+    if unknown or not names:
+        raise ValueError(f"transports must be some of {', '.join(TRANSPORTS)}; not {', '.join(unknown) or 'none'}")
+    return names
+
+
+def _as_refusal(result: Any) -> Any:
+    """python-engineio's rule: None and True accept, False refuses, everything else refuses with that message."""
+    if result is None or result is True:
+        return None
+    return "Unauthorized" if result is False else result
+
+
+async def _as_refusal_later(result: Awaitable[Any]) -> Any:
+    return _as_refusal(await result)

@@ -1,0 +1,1 @@
+"""What turns connections of a listening socket into exchanges for the engine."""

@@ -1,0 +1,282 @@
+"""Which request is for which session and transport: every request to the engine's path ends up here.
+
+Spec: Engine.IO v4, "Transports" and "Handshake"; the refusals' codes are the reference server's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
+
+import orjson
+
+from . import reasons
+from .errors import ErrorCode, RemoteProtocolError, RequestRefused, SessionError
+from .outbound import Run
+from .polling import PollingPort, jsonp_index
+from .ports import HttpExchange, Port
+from .protocol import websocket_handshake
+from .protocol.frames import POLICY_VIOLATION
+from .protocol.lifecycle import State
+from .protocol.packets import decode_payload
+from .request import Headers, HttpRequest
+from .session import Session
+from .websocket import WebSocketPort
+from .xhr_streaming import XhrStreamingPort
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+_JSON: Final[Headers] = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+_TEXT: Final[Headers] = [("Content-Type", "text/plain"), ("Cache-Control", "no-store")]
+_ESCAPED_NEWLINE = re.compile(r"(\\)?\\n")
+
+
+def refuse(exchange: HttpExchange, refusal: RequestRefused) -> None:
+    """Answer with the refusal."""
+    body = orjson.dumps({"code": int(refusal.code), "message": refusal.message})
+    headers = [*_JSON, ("Sec-WebSocket-Version", "13")] if refusal.status == 426 else _JSON
+    exchange.respond(refusal.status, headers, body)
+
+
+class Negotiator:
+    """Sends each exchange where it belongs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def handle(self, exchange: HttpExchange) -> None:
+        """Answer the exchange, now or later. Never raises for what the peer sent."""
+        try:
+            self._route(exchange)
+        except RequestRefused as refusal:
+            self._refuse(exchange, refusal)
+        except (SessionError, RemoteProtocolError) as error:
+            self._refuse(exchange, RequestRefused(ErrorCode.BAD_REQUEST, _sentence(error)))
+        except ConnectionError:
+            pass  # the peer left while its request was being looked at; its port has been told
+
+    def _refuse(self, exchange: HttpExchange, refusal: RequestRefused) -> None:
+        self._engine.counters.refused[refusal.code.name.lower()] += 1
+        refuse(exchange, refusal)
+
+    def _route(self, exchange: HttpExchange) -> None:
+        request = exchange.request
+        exchange.extra_headers = self._engine.cors.headers(request)
+        if request.method == "OPTIONS":
+            exchange.respond(204, [], b"")
+            return
+        transport = request.parameter("transport")
+        if transport not in self._engine.transports:
+            raise RequestRefused(
+                ErrorCode.UNKNOWN_TRANSPORT,
+                f"Transport unknown; allowed are {', '.join(self._engine.transports)}",
+            )
+        if request.parameter("EIO") != "4":
+            raise RequestRefused(ErrorCode.UNSUPPORTED_VERSION, "Unsupported protocol version; EIO must be 4")
+        session_id = request.parameter("sid")
+        if request.method == "GET":
+            if websocket_handshake.asks_for_websocket(request) and transport != "websocket":
+                raise RequestRefused(ErrorCode.BAD_REQUEST, f"Upgrade: websocket with transport={transport}")
+            if session_id is None:
+                self._handshake(exchange, transport)
+            else:
+                self._get(exchange, self._session(session_id), transport)
+        elif request.method == "POST" and session_id is not None:
+            self._post(exchange, self._session(session_id), transport)
+        else:
+            raise RequestRefused(ErrorCode.BAD_HANDSHAKE_METHOD, "Bad handshake method; it must be GET")
+
+    def _session(self, session_id: str) -> Session:
+        session = self._engine.sockets.get(session_id)
+        if session is None or session.state == State.OPENING or session.expire(self._engine.now()):
+            raise RequestRefused(ErrorCode.UNKNOWN_SESSION, "Session ID unknown")
+        return session
+
+    # -- handshake -------------------------------------------------------------------------------------
+
+    def _handshake(self, exchange: HttpExchange, transport: str) -> None:
+        engine = self._engine
+        request = exchange.request
+        key = websocket_handshake.check(request) if transport == "websocket" else b""
+        if transport == "polling":
+            jsonp_index(request)
+        if engine.is_draining:
+            raise RequestRefused(ErrorCode.FORBIDDEN, "The server is shutting down; connect to another", 503)
+        session = engine.create_session(request)
+
+        def accepted(refusal: Any) -> None:
+            if refusal is not None:
+                engine.forget(session)
+                self._refuse(exchange, RequestRefused(ErrorCode.FORBIDDEN, str(refusal), 401))
+                return
+            try:
+                self._open(exchange, session, transport, key)
+            except RequestRefused as refused:
+                engine.forget(session)
+                self._refuse(exchange, refused)
+            except ConnectionError:
+                session.close(reasons.TRANSPORT_CLOSE)
+
+        engine.ask_application(session, accepted)
+
+    def _open(self, exchange: HttpExchange, session: Session, transport: str, key: bytes) -> None:
+        engine = self._engine
+        cookie = engine.handshake_cookie(session.id)
+        if cookie is not None:
+            exchange.extra_headers = [*exchange.extra_headers, ("Set-Cookie", cookie)]
+        opening = Run(None, engine.open_packet(session, transport))
+        for message in [] if session.run is None else session.run.messages():
+            opening = Run(opening, message)
+        if transport == "websocket":
+            port = WebSocketPort(session, engine.max_payload_bytes)
+            connection, unread = exchange.take_over(port)
+            session.run = None
+            session.open(port)
+            port.open(connection, _accept(key, exchange.extra_headers), opening, unread)
+        elif transport == "polling":
+            polling = self._polling_port(session, exchange.request)
+            session.run = opening
+            session.open(polling)
+            polling.open(exchange)
+            session.flush()
+        else:
+            stream = XhrStreamingPort(session, engine.stream_max_bytes, engine.stream_max_s)
+            stream.open(exchange, engine.now(), opening)
+            session.run = None
+            session.open(stream)
+
+    def _polling_port(self, session: Session, request: HttpRequest) -> PollingPort:
+        threshold = self._engine.compression_threshold if self._engine.http_compression else None
+        return PollingPort(session, request.headers.get("user-agent", ""), threshold)
+
+    # -- requests of a session -------------------------------------------------------------------------
+
+    def _get(self, exchange: HttpExchange, session: Session, transport: str) -> None:
+        if transport == "websocket":
+            self._upgrade_to_websocket(exchange, session)
+            return
+        port = session.http_port(transport)
+        if port is None:
+            if transport != "xhr-streaming":
+                raise _mismatch(session)
+            port = XhrStreamingPort(session, self._engine.stream_max_bytes, self._engine.stream_max_s)
+            session.begin_upgrade(port)
+        if session.state == State.CLOSING and session.port is not port:
+            raise RequestRefused(ErrorCode.UNKNOWN_SESSION, "Session ID unknown")
+        try:
+            self._open_response(exchange, session, port)
+        except (SessionError, RequestRefused):
+            if port is session.port:
+                session.close(reasons.PARSE_ERROR)
+            else:
+                session.port_failed(port, RemoteProtocolError("malformed request for the upgrade"))
+            raise
+        except ConnectionError:
+            session.port_lost(port, reasons.TRANSPORT_CLOSE)
+
+    def _open_response(self, exchange: HttpExchange, session: Session, port: Port) -> None:
+        is_current = port is session.port
+        if isinstance(port, PollingPort):
+            port.open(exchange)
+        elif isinstance(port, XhrStreamingPort):
+            first = session.run if is_current and session.state < State.CLOSING else None
+            port.open(exchange, self._engine.now(), first)
+            if first is not None:
+                session.run = None
+        if session.state == State.CLOSING:
+            session.say_goodbye()
+        elif is_current:
+            session.port_resumed(port)
+            if session.is_releasing:
+                port.release()
+            session.arm()
+
+    def _upgrade_to_websocket(self, exchange: HttpExchange, session: Session) -> None:
+        key = websocket_handshake.check(exchange.request)
+        port = WebSocketPort(session, self._engine.max_payload_bytes)
+        refusal: RequestRefused | None = None
+        try:
+            session.begin_upgrade(port)
+        except RequestRefused as refused:
+            # The session is known, so the connection is accepted and closed (Engine.IO v4, "WebSocket").
+            self._engine.counters.refused[refused.code.name.lower()] += 1
+            refusal = refused
+        try:
+            connection, unread = exchange.take_over(port)
+        except ConnectionError:
+            session.port_lost(port, reasons.TRANSPORT_CLOSE)
+            return
+        port.open(connection, _accept(key, exchange.extra_headers), None, b"" if refusal is not None else unread)
+        if refusal is not None:
+            port.close(None, code=POLICY_VIOLATION, reason=refusal.message, by_client=False)
+
+    def _post(self, exchange: HttpExchange, session: Session, transport: str) -> None:
+        port = session.http_port(transport)
+        if session.state >= State.CLOSING:
+            raise RequestRefused(ErrorCode.UNKNOWN_SESSION, "Session ID unknown")
+        if port is None or isinstance(port, WebSocketPort):
+            raise _mismatch(session)
+        is_jsonp = jsonp_index(exchange.request) is not None
+        session.begin_post()
+        exchange.lost = session.end_post
+
+        def received(body: bytes) -> None:
+            session.end_post()
+            exchange.lost = None
+            self._receive(exchange, session, port, _jsonp_body(body) if is_jsonp else body)
+
+        def refused(refusal: RequestRefused) -> None:
+            session.end_post()
+            exchange.lost = None
+            session.close(reasons.PARSE_ERROR)
+            self._refuse(exchange, refusal)
+
+        exchange.read_body(self._engine.max_payload_bytes, received, refused)
+
+    def _receive(self, exchange: HttpExchange, session: Session, port: Port, body: bytes) -> None:
+        try:
+            packets = decode_payload(body)
+        except RemoteProtocolError as error:
+            session.port_failed(port, error)
+            self._refuse(exchange, RequestRefused(ErrorCode.BAD_REQUEST, _sentence(error)))
+            return
+        for packet in packets:
+            session.receive(port, packet)
+        if session.close_reason == reasons.PARSE_ERROR:
+            self._refuse(
+                exchange,
+                RequestRefused(ErrorCode.BAD_REQUEST, "The packets are not what the protocol allows"),
+            )
+        else:
+            exchange.respond(200, _TEXT, b"ok")
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return text[:1].upper() + text[1:]
+
+
+def _mismatch(session: Session) -> RequestRefused:
+    return RequestRefused(ErrorCode.BAD_REQUEST, f"The session is on transport {session.transport}")
+
+
+def _accept(key: bytes, headers: Headers) -> bytes:
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers if name == "Set-Cookie"])
+    return websocket_handshake.accept(key, lines.encode("latin-1"))
+
+
+def _jsonp_body(body: bytes) -> bytes:
+    """The payload of a form with one field ``d``, in which newlines have been escaped.
+
+    Raises nothing: a body without it is an empty payload, which the decoder refuses.
+    """
+    try:
+        fields = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=4, errors="strict")
+    except ValueError:
+        return b""
+    text = fields.get("d", [""])[0]
+    # Forms turn a newline into "\n"; one that was in the data has been doubled to "\\n".
+    text = _ESCAPED_NEWLINE.sub(lambda match: match[0] if match[1] else "\n", text)
+    return text.replace("\\\\n", "\\n").encode()

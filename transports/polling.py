@@ -1,0 +1,169 @@
+"""The long-polling transport: the response of a waiting GET carries what there is, as one payload.
+
+Also JSONP, for pages that may only load scripts: the payload becomes the argument of a call.
+Spec: Engine.IO v4, "HTTP long-polling"; the JSONP form is that of the reference server.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from . import reasons
+from .errors import ErrorCode, RequestRefused, SessionError
+from .outbound import OutboundMessage, Run
+from .ports import HttpExchange
+from .request import Headers, HttpRequest
+
+if TYPE_CHECKING:
+    from .session import Session
+
+NOOP: Final = OutboundMessage.of_text(b"6")
+CLOSE: Final = OutboundMessage.of_text(b"1")
+
+#: python-engineio's clients refuse a payload of more packets than this, on any server.
+PYTHON_CLIENT_PACKETS: Final = 16
+_ANY_NUMBER: Final = 1 << 30
+
+TEXT_HEADERS: Final[Headers] = [
+    ("Content-Type", "text/plain; charset=UTF-8"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+]
+_SCRIPT_HEADERS: Final[Headers] = [
+    ("Content-Type", "text/javascript; charset=UTF-8"),
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+]
+
+
+def packets_per_payload(user_agent: str) -> int:
+    """How many packets the client reads in one payload.
+
+    Browsers and Node's XMLHttpRequest read any number. Everybody else may be python-engineio.
+    """
+    return _ANY_NUMBER if user_agent.startswith(("Mozilla/", "node")) else PYTHON_CLIENT_PACKETS
+
+
+def jsonp_index(request: HttpRequest) -> int | None:
+    """The number of the callback (parameter ``j``), or None where the request is not JSONP.
+
+    Raises: RequestRefused for anything but a few ASCII digits: it becomes part of a script.
+    """
+    index = request.parameter("j")
+    if index is None:
+        return None
+    if not (index.isascii() and index.isdigit() and len(index) <= 9):
+        raise RequestRefused(ErrorCode.BAD_REQUEST, "Parameter 'j' must be a number of at most 9 digits")
+    return int(index)
+
+
+def jsonp_script(index: int, payload: bytes) -> bytes:
+    """The payload as a call of the page's callback; escaped so that it cannot end the script early."""
+    literal = json.dumps(payload.decode()).replace("<", "\\u003c").replace("/", "\\u002f")
+    return f"___eio[{index}]({literal});".encode()
+
+
+class PollingPort:
+    """Answers one GET at a time; writable while one waits."""
+
+    __slots__ = ("_compression_threshold", "_exchange", "_packets_per_payload", "_session", "writable")
+
+    name = "polling"
+
+    def __init__(self, session: Session, user_agent: str, compression_threshold: int | None) -> None:
+        self._session: Session | None = session
+        self._packets_per_payload = packets_per_payload(user_agent)
+        self._compression_threshold = compression_threshold
+        self._exchange: HttpExchange | None = None
+        self.writable = False
+
+    def open(self, exchange: HttpExchange) -> None:
+        """A GET has come.
+
+        Raises: SessionError where one waits already.
+        """
+        if self._exchange is not None:
+            raise SessionError("another GET of this session is waiting")
+        jsonp_index(exchange.request)
+        self._exchange = exchange
+        self.writable = True
+        exchange.lost = self._lost
+
+    def _lost(self) -> None:
+        self._exchange = None
+        self.writable = False
+        if self._session is not None:
+            self._session.port_lost(self, reasons.TRANSPORT_CLOSE)
+
+    def _answer(self, run: Run) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        self._exchange = None
+        self.writable = False
+        exchange.lost = None
+        respond_with_payload(exchange, run.payload(), self._compression_threshold)
+
+    # -- port ------------------------------------------------------------------------------------------
+
+    def write(self, run: Run) -> Run | None:
+        head, rest = run.split(self._packets_per_payload)
+        self._answer(head)
+        return rest
+
+    def buffered_bytes(self) -> int:
+        return 0
+
+    def deadline(self) -> float | None:
+        return None
+
+    def on_deadline(self, now: float) -> None:
+        """Never asked for."""
+
+    def release(self) -> None:
+        if self.writable:
+            self._answer(Run(None, NOOP))
+
+    def detach(self) -> None:
+        self.release()
+        self._session = None
+
+    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> bool:
+        if not self.writable:
+            return by_client
+        if by_client:
+            # The reference server ends the poll like this where the client itself said good-bye.
+            self._answer(Run(run, NOOP))
+        else:
+            self._answer(Run(run, CLOSE))
+        self._session = None
+        return True
+
+    def abort(self) -> None:
+        self.close(None, code=0, reason="", by_client=False)
+        self._session = None
+
+
+def respond_with_payload(exchange: HttpExchange, payload: bytes, compression_threshold: int | None) -> None:
+    """Answer a GET of long-polling, as script or compressed where the request asks for it."""
+    index = jsonp_index(exchange.request)
+    headers = TEXT_HEADERS
+    if index is not None:
+        payload = jsonp_script(index, payload)
+        headers = _SCRIPT_HEADERS
+    if compression_threshold is not None and len(payload) >= compression_threshold and _takes_gzip(exchange.request):
+        packer = zlib.compressobj(level=6, wbits=31)
+        payload = packer.compress(payload) + packer.flush()
+        headers = [*headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+    exchange.respond(200, headers, payload)
+
+
+def _takes_gzip(request: HttpRequest) -> bool:
+    """Spec: RFC 9110, section 12.5.3; a weight of zero is a refusal."""
+    for entry in request.headers.get("accept-encoding", "").split(","):
+        coding, _, weight = entry.strip().partition(";")
+        if coding.strip().lower() == "gzip":
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False

@@ -1,0 +1,75 @@
+"""What the layers of this package ask of each other.
+
+A *host* receives HTTP and hands each request to the engine as an ``HttpExchange``. A *port* is a transport as
+its session sees it. Everything happens on the loop's thread; no method here blocks or awaits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from .errors import RequestRefused
+from .outbound import Run
+from .request import Headers, HttpRequest
+
+
+class HttpExchange(Protocol):
+    """One request and the way to answer it. Exactly one of ``respond`` and ``take_over`` ends it."""
+
+    request: HttpRequest
+    #: Headers that every answer to this request carries, such as those of CORS.
+    extra_headers: Headers
+    #: Called when the peer is gone before the exchange was ended. Set by whoever keeps the exchange waiting.
+    lost: Callable[[], None] | None
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer. The host adds Content-Length, Date and Connection. Does nothing after the peer is gone."""
+
+    def read_body(
+        self, limit: int, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]
+    ) -> None:
+        """Call ``received`` with the whole body, or ``refused`` when it is over ``limit`` bytes or malformed.
+
+        Neither is called when the peer goes away first; ``lost`` is.
+        """
+
+    def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
+        """The connection itself, from now on served by ``protocol``, and bytes already read beyond the request.
+
+        ``protocol.connection_made`` is not called.
+        Raises: ConnectionError when the peer is gone.
+        """
+
+
+class Port(Protocol):
+    """A transport, bound to one session."""
+
+    name: str
+    #: Whether ``write`` may be called now.
+    writable: bool
+
+    def write(self, run: Run) -> Run | None:
+        """Send what is in ``run``; returns what could not go out yet."""
+
+    def buffered_bytes(self) -> int:
+        """Bytes written that the kernel has not taken."""
+
+    def deadline(self) -> float | None:
+        """When ``on_deadline`` wants to be called (monotonic seconds)."""
+
+    def on_deadline(self, now: float) -> None:
+        """The deadline has come."""
+
+    def release(self) -> None:
+        """An upgrade is under way: end the response that is open, so that the client can pause."""
+
+    def detach(self) -> None:
+        """The session goes on with another port; end what is still open, without a word to the session."""
+
+    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> bool:
+        """Say good-bye after ``run``. Returns False where that has to wait for the client's next request."""
+
+    def abort(self) -> None:
+        """Drop the connection at once, with whatever was buffered."""

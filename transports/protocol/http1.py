@@ -1,0 +1,161 @@
+"""HTTP/1.x as far as the engine's path needs it: request heads, chunked bodies, response heads.
+
+Strict on purpose: what two parsers could read differently is refused, since a proxy may stand before us.
+Spec: RFC 9112.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+from ..errors import RemoteProtocolError
+
+#: Request line and headers together. Browsers with large cookies stay below 8 KiB.
+MAX_HEAD_BYTES: Final = 16 * 1024
+
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]{1,8192}) HTTP/1\.([01])")
+_HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_SINGLE = frozenset(("host", "content-length", "transfer-encoding", "sec-websocket-key", "origin", "upgrade"))
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+
+
+class RequestHead(NamedTuple):
+    method: str
+    target: str
+    http_version: tuple[int, int]
+    headers: dict[str, str]
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the peer wants the connection to stay. Spec: RFC 9112, section 9.3."""
+        options = self.headers.get("connection", "").lower()
+        return "close" not in options if self.http_version == (1, 1) else "keep-alive" in options
+
+
+class BodyFraming(NamedTuple):
+    """How the request's body is delimited: ``length`` bytes, or in chunks."""
+
+    length: int
+    chunked: bool
+
+
+def parse_head(head: bytes) -> RequestHead:
+    """A request's head, without the empty line that ends it.
+
+    Raises: RemoteProtocolError.
+    """
+    lines = head.split(b"\r\n")
+    match = _REQUEST_LINE.fullmatch(lines[0])
+    if match is None:
+        raise RemoteProtocolError("malformed request line")
+    headers: dict[str, str] = {}
+    for line in lines[1:]:
+        field = _HEADER.fullmatch(line)
+        if field is None:
+            raise RemoteProtocolError("malformed header")
+        name = field[1].decode("ascii").lower()
+        value = field[2].strip(b" \t").decode("latin-1")
+        if name in headers:
+            if name in _SINGLE:
+                raise RemoteProtocolError(f"header {name} is given more than once")
+            value = headers[name] + ("; " if name == "cookie" else ", ") + value
+        headers[name] = value
+    version = (1, 1) if match[3] == b"1" else (1, 0)
+    if version == (1, 1) and "host" not in headers:
+        raise RemoteProtocolError("no Host header")
+    return RequestHead(match[1].decode("ascii"), match[2].decode("ascii"), version, headers)
+
+
+def body_framing(head: RequestHead) -> BodyFraming:
+    """Spec: RFC 9112, section 6.3.
+
+    Raises: RemoteProtocolError for Content-Length beside Transfer-Encoding, for a length that is not ASCII
+        digits, and for any coding but ``chunked``.
+    """
+    length = head.headers.get("content-length")
+    coding = head.headers.get("transfer-encoding")
+    if coding is not None:
+        if length is not None or head.http_version == (1, 0) or coding.lower() != "chunked":
+            raise RemoteProtocolError("unsupported or ambiguous body framing")
+        return BodyFraming(0, True)
+    if length is None:
+        return BodyFraming(0, False)
+    if not (length.isascii() and length.isdigit() and len(length) <= 18):
+        raise RemoteProtocolError("malformed Content-Length")
+    return BodyFraming(int(length), False)
+
+
+class BodyTooLargeError(RemoteProtocolError):
+    """The body is over the limit."""
+
+
+class ChunkedDecoder:
+    """A chunked body of at most ``limit`` bytes; trailers are read and dropped."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._body = bytearray()
+        self._pending = bytearray()
+        self._left = 0  # bytes of the current chunk still to come
+        self._state = "size"
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """The body and the bytes after it, once complete.
+
+        Raises: RemoteProtocolError, BodyTooLargeError.
+        """
+        pending = self._pending
+        pending += data
+        while True:
+            if self._state == "data":
+                part = pending[: self._left]
+                self._body += part
+                del pending[: len(part)]
+                self._left -= len(part)
+                if self._left or len(pending) < 2:
+                    return None
+                if pending[:2] != b"\r\n":
+                    raise RemoteProtocolError("chunk does not end where it said")
+                del pending[:2]
+                self._state = "size"
+            line_end = pending.find(b"\r\n")
+            if line_end < 0:
+                if len(pending) > 1024:
+                    raise RemoteProtocolError("chunk header too long")
+                return None
+            line = bytes(pending[:line_end])
+            del pending[: line_end + 2]
+            if self._state == "size":
+                match = _CHUNK_SIZE.fullmatch(line)
+                if match is None:
+                    raise RemoteProtocolError("malformed chunk size")
+                self._left = int(match[1], 16)
+                if len(self._body) + self._left > self._limit:
+                    raise BodyTooLargeError("request body too large")
+                self._state = "data" if self._left else "trailers"
+            elif not line:
+                return bytes(self._body), bytes(pending)
+
+
+def encode_response_head(status: int, headers: Sequence[tuple[str, str]]) -> bytes:
+    """Status line and headers, with the empty line that ends them.
+
+    Raises: ValueError for a header that would break out of its line.
+    """
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    if text.count("\r") != len(headers) or text.count("\n") != len(headers) or "\0" in text:
+        raise ValueError("control character in a response header")
+    return _STATUS_LINES[status] + text.encode("latin-1") + b"\r\n"
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """One chunk of a chunked response."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+LAST_CHUNK: Final = b"0\r\n\r\n"

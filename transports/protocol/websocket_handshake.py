@@ -1,0 +1,50 @@
+"""The opening handshake of a WebSocket, server side.
+
+Spec: RFC 6455, section 4.2.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+
+from ..errors import ErrorCode, RequestRefused
+from ..request import HttpRequest
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+
+
+def asks_for_websocket(request: HttpRequest) -> bool:
+    """Whether the request wants to leave HTTP for a WebSocket, well-formed or not."""
+    return "websocket" in request.headers.get("upgrade", "").lower()
+
+
+def check(request: HttpRequest) -> bytes:
+    """The key to answer with ``accept``.
+
+    Raises: RequestRefused (426 for a version we do not speak, as section 4.4 asks).
+    """
+    headers = request.headers
+    options = [option.strip() for option in headers.get("connection", "").lower().split(",")]
+    if "upgrade" not in options or headers.get("upgrade", "").strip().lower() != "websocket":
+        raise RequestRefused(ErrorCode.BAD_REQUEST, "Not a WebSocket handshake: Upgrade: websocket is missing")
+    if request.method != "GET" or request.http_version < (1, 1):
+        raise RequestRefused(ErrorCode.BAD_REQUEST, "A WebSocket handshake is a GET of HTTP/1.1")
+    if headers.get("sec-websocket-version") != "13":
+        raise RequestRefused(ErrorCode.BAD_REQUEST, "Sec-WebSocket-Version must be 13", 426)
+    key = headers.get("sec-websocket-key", "").encode("latin-1")
+    try:
+        valid = len(key) == 24 and len(binascii.a2b_base64(key)) == 16
+    except binascii.Error:
+        valid = False
+    if not valid:
+        raise RequestRefused(ErrorCode.BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64")
+    return key
+
+
+def accept(key: bytes, extra_headers: bytes = b"") -> bytes:
+    """The 101 response. ``extra_headers`` are whole lines, each ended by CR LF."""
+    digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
+    return b"".join((_SWITCHING, base64.b64encode(digest), b"\r\n", extra_headers, b"\r\n"))

@@ -1,0 +1,21 @@
+"""Why a session ended: the words given to disconnect handlers, logs and counters.
+
+The first five are python-engineio's own (``engineio.AsyncServer.reason``).
+"""
+
+SERVER_DISCONNECT = "server disconnect"
+CLIENT_DISCONNECT = "client disconnect"
+PING_TIMEOUT = "ping timeout"
+TRANSPORT_CLOSE = "transport close"
+TRANSPORT_ERROR = "transport error"
+
+#: The peer sent what the protocol does not allow.
+PARSE_ERROR = "parse error"
+#: More waited for the client than ``max_buffered_bytes``.
+SLOW_CLIENT = "slow client"
+#: No namespace was joined within ``connect_timeout``.
+CONNECT_TIMEOUT = "connect timeout"
+#: The process is draining; the client should come back.
+SERVER_SHUTDOWN = "server shutting down"
+#: The application refused the handshake.
+REFUSED = "connection refused"

@@ -1,0 +1,96 @@
+"""The HTTP request as the engine sees it, whichever host received it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from .errors import ErrorCode, RequestRefused
+
+Headers = list[tuple[str, str]]
+
+
+class HttpRequest:
+    """Head of one request.
+
+    ``headers`` have lower-case names; repeated ones are joined as RFC 9110, section 5.3 says. ``target`` is
+    the path and query as sent.
+    """
+
+    __slots__ = ("_query", "extras", "headers", "http_version", "method", "remote", "scheme", "target")
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        *,
+        http_version: tuple[int, int] = (1, 1),
+        scheme: str = "http",
+        remote: str = "",
+        extras: dict[str, Any] | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.http_version = http_version
+        self.scheme = scheme
+        self.remote = remote
+        #: Entries that the host adds to ``environ()``, such as its own request object.
+        self.extras = extras
+        self._query: dict[str, list[str]] | None = None
+
+    @property
+    def path(self) -> str:
+        return unquote(self.target.partition("?")[0])
+
+    @property
+    def query_string(self) -> str:
+        return self.target.partition("?")[2]
+
+    def parameter(self, name: str) -> str | None:
+        """The value of a query parameter, or None.
+
+        Raises: RequestRefused where it is given more than once: which one counts would be a guess.
+        """
+        query = self._query
+        if query is None:
+            try:
+                query = parse_qs(self.query_string, keep_blank_values=True, max_num_fields=100, errors="strict")
+            except ValueError as error:
+                raise RequestRefused(ErrorCode.BAD_REQUEST, "The query string cannot be read") from error
+            self._query = query
+        values = query.get(name)
+        if values is None:
+            return None
+        if len(values) > 1:
+            raise RequestRefused(ErrorCode.BAD_REQUEST, f"Parameter {name!r} is given more than once")
+        return values[0]
+
+    def environ(self) -> dict[str, Any]:
+        """The WSGI-like dictionary that connect handlers receive, with the keys python-socketio gives."""
+        host, _, port = self.headers.get("host", "").partition(":")
+        environ: dict[str, Any] = {
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": self.scheme,
+            "wsgi.multithread": False,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            "SERVER_SOFTWARE": "tidegate",
+            "REQUEST_METHOD": self.method,
+            "QUERY_STRING": self.query_string,
+            "RAW_URI": self.target,
+            "SERVER_PROTOCOL": f"HTTP/{self.http_version[0]}.{self.http_version[1]}",
+            "REMOTE_ADDR": self.remote,
+            "REMOTE_PORT": "0",
+            "SERVER_NAME": host or "tidegate",
+            "SERVER_PORT": port or ("443" if self.scheme == "https" else "80"),
+            "PATH_INFO": self.path,
+            "SCRIPT_NAME": "",
+        }
+        for name, value in self.headers.items():
+            key = name.upper().replace("-", "_")
+            environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key] = value
+        if self.extras is not None:
+            environ.update(self.extras)
+        return environ

@@ -1,0 +1,509 @@
+"""One client, whatever carries it: what waits for it, whether it is alive, which transport serves it.
+
+A session owns no task, queue or timer. It has a run of messages that waits (``run``), one entry in the shared
+timing wheel, the port in use and, during an upgrade, the one that tries to take over:
+
+::
+
+    client                                session                        ports
+      GET/WebSocket, same sid ───────────► begin_upgrade                 candidate opens
+      2probe (candidate) ────────────────► receive ────► 3probe          current port is released: an open
+                                                                         response ends (noop), so that the
+                                                                         client can pause it
+      5 (candidate) ─────────────────────► complete: candidate becomes the port, what waited follows
+
+Until ``5`` everything goes to the current port, after it everything to the new one; the client has paused the
+old one before it says ``5``, so nothing is lost, repeated or overtaken.
+
+Spec: Engine.IO v4, "Heartbeat", "Upgrade".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from . import reasons
+from .errors import ErrorCode, RemoteProtocolError, RequestRefused, SessionError
+from .outbound import OutboundMessage, Run
+from .protocol import frames
+from .protocol.lifecycle import Signal, State, advance
+from .protocol.packets import Packet, PacketType
+from .protocol.timing_wheel import UNSCHEDULED
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .ports import Port
+    from .request import HttpRequest
+
+logger = logging.getLogger("tidegate.session")
+
+PING: Final = OutboundMessage.of_text(b"2")
+_PROBE_ANSWER: Final = OutboundMessage.of_text(b"3probe")
+
+#: What is pending beyond this leaves at once instead of at the end of the loop's turn.
+WRITE_THROUGH_BYTES: Final = 64 * 1024
+#: How long a client without an open request may take to fetch the news that it was disconnected.
+GOODBYE_TIMEOUT_S: Final = 10.0
+#: How long a sender waits for a client that takes nothing before it goes on filling the buffer.
+STALL_S: Final = 0.25
+
+_CLOSE_CODES = {
+    reasons.SERVER_SHUTDOWN: frames.SERVICE_RESTART,
+    reasons.SLOW_CLIENT: frames.TRY_AGAIN_LATER,
+    reasons.PARSE_ERROR: frames.PROTOCOL_ERROR,
+    reasons.PING_TIMEOUT: frames.GOING_AWAY,
+    reasons.CONNECT_TIMEOUT: frames.POLICY_VIOLATION,
+    reasons.REFUSED: frames.POLICY_VIOLATION,
+}
+
+
+class Session:
+    """``run`` and ``is_queued`` are also written by ``Engine.broadcast``, which does for many what ``send`` does
+    for one.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_awaits_pong",
+        "_candidate",
+        "_close_by",
+        "_is_posting",
+        "_is_probed",
+        "_ping_due",
+        "_room",
+        "_stalled",
+        "_upgrade_by",
+        "application",
+        "application_deadline",
+        "close_reason",
+        "engine",
+        "id",
+        "is_queued",
+        "port",
+        "request",
+        "run",
+        "state",
+        "stuck_bytes",
+        "user_session",
+        "wheel_slot",
+    )
+
+    def __init__(self, engine: Engine, session_id: str, request: HttpRequest) -> None:
+        self.engine = engine
+        self.id = session_id
+        #: The handshake request.
+        self.request = request
+        self.state = State.OPENING
+        self.port: Port | None = None
+        #: What waits to be written.
+        self.run: Run | None = None
+        #: Whether the engine will flush this session at the end of the turn.
+        self.is_queued = False
+        #: Bytes the kernel had not taken when the port last paused.
+        self.stuck_bytes = 0
+        self.close_reason = ""
+        #: For the layer above: its own state of this session, and a deadline it may set (0: none).
+        self.application: Any = None
+        self.application_deadline = 0.0
+        self.user_session: dict[str, Any] | None = None
+        self.wheel_slot = UNSCHEDULED
+        self._candidate: Port | None = None
+        self._is_probed = False
+        self._is_posting = False
+        self._awaits_pong = False
+        self._ping_due = 0.0
+        self._upgrade_by = 0.0
+        self._close_by = 0.0
+        self._room: asyncio.Future[None] | None = None
+        self._stalled = False
+
+    # -- what python-socketio's admin interface and applications read ------------------------------------
+
+    @property
+    def sid(self) -> str:
+        return self.id
+
+    @property
+    def transport(self) -> str:
+        """Name of the transport in use."""
+        return "polling" if self.port is None else self.port.name
+
+    @property
+    def upgraded(self) -> bool:
+        """Whether a WebSocket serves it, in python-engineio's word for that."""
+        return self.transport == "websocket"
+
+    @property
+    def connected(self) -> bool:
+        return self.state in (State.OPEN, State.UPGRADING)
+
+    @property
+    def closing(self) -> bool:
+        return self.state == State.CLOSING
+
+    @property
+    def closed(self) -> bool:
+        return self.state == State.CLOSED
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """The user session, made on first use."""
+        if self.user_session is None:
+            self.user_session = {}
+        return self.user_session
+
+    @session.setter
+    def session(self, value: dict[str, Any]) -> None:
+        self.user_session = value
+
+    # -- life ------------------------------------------------------------------------------------------
+
+    def open(self, port: Port) -> None:
+        """The handshake is through; heartbeats begin."""
+        self.state = advance(self.state, Signal.OPENED)
+        self.port = port
+        self._ping_due = self.engine.now() + self.engine.ping_interval_s
+        self.arm()
+
+    def arm(self) -> None:
+        """Put the wheel entry at the nearest deadline."""
+        if self.state == State.CLOSED:
+            self.engine.timers.cancel(self)
+            return
+        if self.state == State.CLOSING:
+            self.engine.timers.schedule(self, self._close_by)
+            return
+        nearest = self._ping_due + self.engine.ping_timeout_s if self._awaits_pong else self._ping_due
+        if self.state == State.UPGRADING:
+            nearest = min(nearest, self._upgrade_by)
+        if self.application_deadline:
+            nearest = min(nearest, self.application_deadline)
+        port_deadline = None if self.port is None else self.port.deadline()
+        if port_deadline is not None:
+            nearest = min(nearest, port_deadline)
+        self.engine.timers.schedule(self, nearest)
+
+    def on_deadline(self, now: float) -> None:
+        if self.state == State.CLOSING:
+            self._finish()
+            return
+        if self.state == State.UPGRADING and now >= self._upgrade_by:
+            self._drop_candidate("the upgrade was not completed in time")
+        if self._beats(now):
+            return
+        if self.application_deadline and now >= self.application_deadline:
+            self.application_deadline = 0.0
+            self.engine.application_deadline(self)
+        if self.port is not None:
+            self.port.on_deadline(now)
+        if self.state < State.CLOSING:
+            self.arm()
+
+    def expire(self, now: float) -> bool:
+        """Whether the heartbeat has run out by ``now``; if so the session is closed.
+
+        Asked when a request arrives, so that the answer does not depend on the wheel's tick.
+        """
+        if self.state >= State.CLOSING:
+            return False
+        timed_out = self._awaits_pong and now >= self._ping_due + self.engine.ping_timeout_s
+        if timed_out:
+            self.close(reasons.PING_TIMEOUT)
+        return timed_out
+
+    def _beats(self, now: float) -> bool:
+        """Heartbeat; True if it has run out."""
+        if self._awaits_pong:
+            return self.expire(now)
+        if now >= self._ping_due:
+            self._awaits_pong = True
+            self.send(PING)
+        return False
+
+    def _pong(self) -> None:
+        if self._awaits_pong:
+            self._awaits_pong = False
+            self._ping_due = max(self._ping_due + self.engine.ping_interval_s, self.engine.now())
+            self.arm()
+
+    # -- out -------------------------------------------------------------------------------------------
+
+    def send(self, message: OutboundMessage) -> None:
+        """Have ``message`` written with everything else of this turn."""
+        if self.state >= State.CLOSING:
+            self.engine.counters.dropped_closed += 1
+            return
+        run = self.run = Run(self.run, message)
+        self.queue()
+        if self.stuck_bytes or run.nbytes > WRITE_THROUGH_BYTES:
+            self.has_grown()
+
+    def queue(self) -> None:
+        if not self.is_queued:
+            self.is_queued = True
+            self.engine.queue(self)
+
+    def is_ready(self) -> bool:
+        """Whether the client takes a message now: what decides over volatile ones."""
+        return self.state < State.CLOSING and self.port is not None and self.port.writable
+
+    def flush(self) -> None:
+        """Write what waits, if the port can take it."""
+        run = self.run
+        port = self.port
+        if run is not None and port is not None and port.writable and self.state < State.CLOSING:
+            self.run = port.write(run)
+            if self._room is not None or self._stalled:
+                self._has_room()
+
+    def has_grown(self) -> None:
+        """The run is long, or the port stuck: write through, or enforce the bound."""
+        run = self.run
+        if run is None or self.state >= State.CLOSING:
+            self.run = None
+            return
+        if self.port is not None and self.port.writable:
+            self.flush()
+            return
+        waiting = run.nbytes + self.stuck_bytes
+        if waiting > self.engine.max_buffered_bytes and (run.parent is not None or self.stuck_bytes):
+            logger.warning(
+                "session %s dropped: %d bytes wait for it, max_buffered_bytes is %d",
+                self.id,
+                waiting,
+                self.engine.max_buffered_bytes,
+            )
+            self.close(reasons.SLOW_CLIENT)
+
+    def backlog(self) -> int:
+        """Bytes that wait here and in the port."""
+        waiting = 0 if self.run is None else self.run.nbytes
+        return waiting if self.port is None else waiting + self.port.buffered_bytes()
+
+    async def wait_for_room(self) -> None:
+        """Wait while more than half of the buffer is in use and the client takes some of it.
+
+        A client that has taken nothing for ``STALL_S`` is not waited for again until it does.
+        """
+        while self.state < State.CLOSING and not self._stalled:
+            if self.backlog() * 2 < self.engine.max_buffered_bytes:
+                return
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            before = self.backlog()
+            await asyncio.wait((self._room,), timeout=STALL_S)
+            if self.state < State.CLOSING and self.backlog() >= before:
+                self._stalled = True
+
+    def _has_room(self) -> None:
+        self._stalled = False
+        room, self._room = self._room, None
+        if room is not None and not room.done():
+            room.set_result(None)
+
+    # -- in --------------------------------------------------------------------------------------------
+
+    def receive_message(self, port: Port, data: str | bytes) -> None:
+        """A message packet, the common case."""
+        if port is self.port:
+            if self.state < State.CLOSING:
+                self.engine.deliver(self, data)
+        elif port is self._candidate:
+            self._drop_candidate("expected a probe")
+
+    def receive(self, port: Port, packet: Packet) -> None:
+        """Any packet that ``port`` has read."""
+        if packet.type is PacketType.MESSAGE:
+            self.receive_message(port, packet.data)
+        elif port is self._candidate:
+            self._receive_from_candidate(packet)
+        elif port is self.port and self.state < State.CLOSING:
+            if packet.type is PacketType.PONG:
+                self._pong()
+            elif packet.type is PacketType.CLOSE:
+                self.close(reasons.CLIENT_DISCONNECT)
+            elif packet.type is not PacketType.NOOP:
+                self.port_failed(port, RemoteProtocolError(f"unexpected {packet.type.name.lower()} packet"))
+
+    def begin_post(self) -> None:
+        """A POST has come.
+
+        Raises: SessionError where another is still being read; the session is closed then.
+        """
+        if self._is_posting:
+            self.close(reasons.PARSE_ERROR)
+            raise SessionError("another POST of this session is being received")
+        self._is_posting = True
+
+    def end_post(self) -> None:
+        self._is_posting = False
+
+    def http_port(self, transport: str) -> Port | None:
+        """The port that ``transport`` names, in use or trying to."""
+        for port in (self.port, self._candidate):
+            if port is not None and port.name == transport:
+                return port
+        return None
+
+    # -- upgrade ---------------------------------------------------------------------------------------
+
+    def begin_upgrade(self, candidate: Port) -> None:
+        """``candidate`` tries to take over.
+
+        Raises: RequestRefused where another does, or where it is no step up.
+        """
+        if self.state == State.UPGRADING:
+            raise RequestRefused(ErrorCode.BAD_REQUEST, "Another upgrade of this session is under way")
+        if not self.may_upgrade_to(candidate.name):
+            raise RequestRefused(
+                ErrorCode.BAD_REQUEST, f"A session on {self.transport} cannot go on over {candidate.name}"
+            )
+        self.state = advance(self.state, Signal.UPGRADE_BEGUN)
+        self._candidate = candidate
+        self._is_probed = False
+        self._upgrade_by = self.engine.now() + self.engine.upgrade_timeout_s
+        self.arm()
+
+    def may_upgrade_to(self, transport: str) -> bool:
+        return self.state == State.OPEN and transport in self.engine.upgrades_from(self.transport)
+
+    @property
+    def is_releasing(self) -> bool:
+        """Whether requests of the old transport are to be answered at once, so that the client can pause."""
+        return self.state == State.UPGRADING and self._is_probed
+
+    def _receive_from_candidate(self, packet: Packet) -> None:
+        candidate = self._candidate
+        if candidate is None:
+            return
+        if not self._is_probed and packet == (PacketType.PING, "probe"):
+            self._is_probed = True
+            candidate.write(Run(None, _PROBE_ANSWER))
+            if self.port is not None:
+                self.flush()
+                self.port.release()
+        elif self._is_probed and packet.type is PacketType.UPGRADE:
+            self._complete_upgrade(candidate)
+        else:
+            self._drop_candidate("expected a probe, then an upgrade packet")
+
+    def _complete_upgrade(self, candidate: Port) -> None:
+        old, self.port = self.port, candidate
+        self._candidate = None
+        self.state = advance(self.state, Signal.UPGRADE_ENDED)
+        self.stuck_bytes = 0 if candidate.writable else candidate.buffered_bytes()
+        if old is not None:
+            old.detach()
+        self.engine.counters.upgrades += 1
+        self.flush()
+        self.arm()
+
+    def _drop_candidate(self, why: str) -> None:
+        candidate, self._candidate = self._candidate, None
+        if candidate is None:
+            return
+        self.state = advance(self.state, Signal.UPGRADE_ENDED)
+        logger.info("session %s stays on %s: %s", self.id, self.transport, why)
+        if not candidate.close(None, code=frames.PROTOCOL_ERROR, reason=why, by_client=False):
+            candidate.abort()
+        self.arm()
+
+    # -- news from the ports ---------------------------------------------------------------------------
+
+    def port_paused(self, port: Port) -> None:
+        if port is self.port:
+            self.stuck_bytes = port.buffered_bytes()
+            if self.run is not None:
+                self.has_grown()
+
+    def port_resumed(self, port: Port) -> None:
+        if port is self.port:
+            self.stuck_bytes = 0
+            self._has_room()
+            self.flush()
+
+    def port_lost(self, port: Port, reason: str) -> None:
+        """The connection is gone, without a good-bye."""
+        if port is self._candidate:
+            self._candidate = None
+            self.state = advance(self.state, Signal.UPGRADE_ENDED)
+            logger.info("session %s stays on %s: the upgrade's connection was lost", self.id, self.transport)
+            self.arm()
+        elif port is self.port:
+            self.close(reason)
+
+    def port_failed(self, port: Port, error: RemoteProtocolError) -> None:
+        """The peer broke the protocol on ``port``."""
+        if port is self._candidate:
+            self._drop_candidate(error.message)
+        elif port is self.port and self.state < State.CLOSING:
+            logger.info("session %s closed: %s", self.id, error.message)
+            self.close(reasons.PARSE_ERROR, error.close_code)
+
+    # -- end -------------------------------------------------------------------------------------------
+
+    def close(self, reason: str, code: int | None = None) -> None:
+        """Say good-bye and end. ``code`` is the WebSocket close code, by default the one for ``reason``.
+
+        What waits is still written where the client can take it, except to a slow one.
+        """
+        if self.state >= State.CLOSING:
+            return
+        if self.state == State.UPGRADING:
+            self._drop_candidate("the session is closing")
+        was_open = self.state != State.OPENING
+        self.state = advance(self.state, Signal.CLOSE_BEGUN)
+        self.close_reason = reason
+        run, self.run = self.run, None
+        self._has_room()
+        if was_open:
+            self.engine.session_closes(self)
+        if self._leave(run, reason, code):
+            self._finish()
+        else:
+            self.run = run
+            self._close_by = self.engine.now() + GOODBYE_TIMEOUT_S
+            self.arm()
+
+    def _leave(self, run: Run | None, reason: str, code: int | None) -> bool:
+        """Good-bye on the port. False: the client has to come for it."""
+        port = self.port
+        if port is None:
+            return True
+        if reason in (
+            reasons.SLOW_CLIENT,
+            reasons.PING_TIMEOUT,
+            reasons.TRANSPORT_CLOSE,
+            reasons.TRANSPORT_ERROR,
+        ):
+            if reason == reasons.PING_TIMEOUT and port.writable:
+                port.close(None, code=frames.GOING_AWAY, reason=reason, by_client=False)
+            else:
+                port.abort()
+            return True
+        if code is None:
+            code = _CLOSE_CODES.get(reason, frames.NORMAL_CLOSURE)
+        said = port.close(run, code=code, reason=reason, by_client=reason == reasons.CLIENT_DISCONNECT)
+        return said or reason == reasons.PARSE_ERROR
+
+    def say_goodbye(self) -> None:
+        """The client has come for it: its request is open on the port."""
+        run, self.run = self.run, None
+        if self.port is not None:
+            self.port.close(run, code=frames.NORMAL_CLOSURE, reason=self.close_reason, by_client=False)
+        self._finish()
+
+    def give_up(self) -> None:
+        """End without waiting any longer for the client to come."""
+        if self.state == State.CLOSING:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self.state == State.CLOSED:
+            return
+        self.state = advance(self.state, Signal.CLOSED)
+        self.run = None
+        self.port = None
+        self.engine.session_closed(self)

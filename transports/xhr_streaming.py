@@ -1,0 +1,301 @@
+"""The xhr-streaming transport: one response stays open and carries packets as they come.
+
+The port outlives its responses: each ends after a number of bytes or seconds, and the client opens the next.
+A client that counts what it received (``ack``) loses nothing even when a response is cut.
+Spec: docs/design/xhr-streaming.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from . import reasons
+from .errors import ErrorCode, RequestRefused, SessionError
+from .outbound import OutboundMessage, Run
+from .polling import CLOSE, NOOP
+from .ports import HttpExchange
+from .protocol.http1 import LAST_CHUNK, encode_chunk, encode_response_head
+from .request import Headers, HttpRequest
+
+if TYPE_CHECKING:
+    from .session import Session
+
+MAX_PADDING_BYTES: Final = 65536
+#: How long the last bytes of an ended response may take to leave.
+LINGER_S: Final = 30.0
+
+_HEADERS: Final[Headers] = [
+    ("Content-Type", "text/plain; charset=UTF-8"),
+    ("Cache-Control", "no-store, no-transform"),
+    ("X-Accel-Buffering", "no"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Connection", "close"),
+]
+
+
+def _number(request: HttpRequest, name: str, maximum: int) -> int | None:
+    text = request.parameter(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 15 and int(text) <= maximum):
+        raise RequestRefused(ErrorCode.BAD_REQUEST, f"Parameter {name!r} must be a number from 0 to {maximum}")
+    return int(text)
+
+
+def padding_message(request: HttpRequest) -> OutboundMessage | None:
+    """A noop of as many bytes as the client asks for, its separator included.
+
+    Raises: RequestRefused.
+    """
+    size = _number(request, "padding", MAX_PADDING_BYTES)
+    return OutboundMessage.of_text(b"6" + b" " * (size - 2)) if size is not None and size >= 2 else None
+
+
+class StreamResponse(asyncio.Protocol):
+    """One response: the connection it holds until it ends."""
+
+    __slots__ = ("_chunked", "_port", "_transport", "sent_bytes")
+
+    def __init__(self, port: XhrStreamingPort, chunked: bool) -> None:
+        self._port: XhrStreamingPort | None = port
+        self._chunked = chunked
+        self._transport: asyncio.Transport | None = None
+        self.sent_bytes = 0
+
+    def begin(self, transport: asyncio.Transport, headers: Headers, first: Run | None) -> None:
+        self._transport = transport
+        head = list(headers)
+        if self._chunked:
+            head.append(("Transfer-Encoding", "chunked"))
+        data = encode_response_head(200, head)
+        if first is not None:
+            data += self._encode(first)
+        transport.write(data)
+
+    def _encode(self, run: Run) -> bytes:
+        data = run.chunk if self._chunked else run.records
+        self.sent_bytes += len(data)
+        return data
+
+    def write(self, run: Run) -> None:
+        if self._transport is not None:
+            self._transport.write(self._encode(run))
+
+    def end(self, last: Run | None = None) -> None:
+        """Write ``last`` and end the body. The connection closes once everything has left."""
+        transport = self._transport
+        self._port = self._transport = None
+        if transport is None:
+            return
+        tail = b"" if last is None else (encode_chunk(last.records) if self._chunked else last.records)
+        transport.write(tail + LAST_CHUNK if self._chunked else tail)
+        transport.close()
+        if transport.get_write_buffer_size():
+            # A peer that reads nothing must not keep the rest in memory for ever.
+            asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
+
+    def abort(self) -> None:
+        transport = self._transport
+        self._port = self._transport = None
+        if transport is not None:
+            transport.abort()
+
+    def buffered_bytes(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    # -- asyncio protocol ------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        # Nothing may follow the request on this connection: the response says it will be closed.
+        port = self._port
+        self.abort()
+        if port is not None:
+            port.response_lost(self)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        port = self._port
+        self._port = self._transport = None
+        if port is not None:
+            port.response_lost(self)
+
+    def pause_writing(self) -> None:
+        if self._port is not None:
+            self._port.paused()
+
+    def resume_writing(self) -> None:
+        if self._port is not None:
+            self._port.resumed()
+
+
+class XhrStreamingPort:
+    """The transport of a session over all its responses."""
+
+    __slots__ = (
+        "_acknowledged",
+        "_is_counting",
+        "_max_bytes",
+        "_max_s",
+        "_response",
+        "_response_ends",
+        "_sent",
+        "_session",
+        "_unacknowledged",
+        "writable",
+    )
+
+    name = "xhr-streaming"
+
+    def __init__(self, session: Session, max_bytes: int, max_s: float) -> None:
+        self._session: Session | None = session
+        self._max_bytes = max_bytes
+        self._max_s = max_s
+        self._response: StreamResponse | None = None
+        self._response_ends = 0.0
+        self._is_counting = False
+        self._sent = 0  # records written so far, on all responses
+        self._acknowledged = 0  # of these, how many the client is known to have
+        self._unacknowledged: list[Run] = []
+        self.writable = False
+
+    def open(self, exchange: HttpExchange, now: float, first: Run | None) -> None:
+        """A GET has come; the response begins with padding, what has to be repeated, and ``first``.
+
+        Raises: SessionError where another response is open and the client does not count, or where its count
+            cannot be right; RequestRefused for a malformed parameter; ConnectionError.
+        """
+        request = exchange.request
+        count = _number(request, "ack", 10**15 - 1)
+        padding = padding_message(request)
+        if count is None and (self._response is not None or self._is_counting):
+            raise SessionError("no 'ack' tells where this response has to go on")
+        repeat = self._acknowledge(count)
+        if self._response is not None:
+            self._response.end()
+        response = StreamResponse(self, chunked=request.http_version >= (1, 1))
+        transport, _ = exchange.take_over(response)
+        transport.set_write_buffer_limits()
+        self._response = response
+        self._response_ends = now + self._max_s
+        self.writable = True
+        begin = None if padding is None else Run(None, padding)
+        for message in [*repeat, *([] if first is None else first.messages())]:
+            begin = Run(begin, message)
+        response.begin(transport, [*_HEADERS, *exchange.extra_headers], begin)
+        if begin is not None:
+            self._count(begin)
+        self._end_if_full()
+
+    def _acknowledge(self, count: int | None) -> list[OutboundMessage]:
+        """Take the client's count; returns what has to be sent once more."""
+        if count is None:
+            return []
+        if not self._is_counting:
+            if self._sent:
+                raise SessionError("the first request of this session did not say 'ack'")
+            self._is_counting = True
+        if not self._acknowledged <= count <= self._sent:
+            raise SessionError("'ack' is not between what was acknowledged and what was sent")
+        known = count - self._acknowledged
+        repeat: list[OutboundMessage] = []
+        for run in self._unacknowledged:
+            if known >= run.packet_count:
+                known -= run.packet_count
+            elif known:
+                rest = run.split(known)[1]
+                known = 0
+                repeat += [] if rest is None else rest.messages()
+            else:
+                repeat += run.messages()
+        self._unacknowledged.clear()
+        self._sent = self._acknowledged = count
+        return repeat
+
+    def _count(self, run: Run) -> None:
+        self._sent += run.packet_count
+        if self._is_counting:
+            self._unacknowledged.append(run)
+
+    def _end_if_full(self) -> None:
+        response = self._response
+        if response is not None and response.sent_bytes >= self._max_bytes:
+            self._end_response(None)
+
+    def _end_response(self, last: Run | None) -> None:
+        response = self._response
+        if response is None:
+            return
+        self._response = None
+        self.writable = False
+        if last is not None:
+            self._count(last)
+        response.end(last)
+
+    # -- port ------------------------------------------------------------------------------------------
+
+    def write(self, run: Run) -> Run | None:
+        response = self._response
+        if response is not None:
+            response.write(run)
+            self._count(run)
+            if response.sent_bytes >= self._max_bytes:
+                self._end_response(None)
+        return None
+
+    def buffered_bytes(self) -> int:
+        return 0 if self._response is None else self._response.buffered_bytes()
+
+    def deadline(self) -> float | None:
+        return None if self._response is None else self._response_ends
+
+    def on_deadline(self, now: float) -> None:
+        if self._response is not None and now >= self._response_ends:
+            self._end_response(None)
+
+    def release(self) -> None:
+        self._end_response(Run(None, NOOP))
+
+    def detach(self) -> None:
+        self.release()
+        self._session = None
+
+    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> bool:
+        if self._response is None:
+            return by_client
+        self._session = None
+        self._end_response(Run(run, NOOP if by_client else CLOSE))
+        return True
+
+    def abort(self) -> None:
+        response = self._response
+        self._response = self._session = None
+        self.writable = False
+        if response is not None:
+            response.abort()
+
+    # -- of the response -------------------------------------------------------------------------------
+
+    def response_lost(self, response: StreamResponse) -> None:
+        """The connection broke. A counting client may come back for the rest; heartbeats end the wait."""
+        if response is not self._response:
+            return
+        self._response = None
+        self.writable = False
+        if self._session is not None:
+            if self._is_counting:
+                self._session.port_paused(self)
+            else:
+                self._session.port_lost(self, reasons.TRANSPORT_CLOSE)
+
+    def paused(self) -> None:
+        self.writable = False
+        if self._session is not None:
+            self._session.port_paused(self)
+
+    def resumed(self) -> None:
+        if self._session is not None and self._response is not None:
+            self.writable = True
+            self._session.port_resumed(self)
