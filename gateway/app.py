@@ -1,0 +1,119 @@
+"""How the process is put together: settings become a server, an application and a listener."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+from typing import Any
+
+from aiohttp import web
+
+from .runner import new_event_loop, run
+from .server import Server
+from .settings import Problem, Settings, SettingsError
+
+logger = logging.getLogger("tidegate")
+
+
+def create_server(settings: Settings) -> Server:
+    """A server with the engine options of ``settings``."""
+    origins: Any = settings.cors_allowed_origins
+    return Server(
+        transports=settings.transports,
+        allow_upgrades=settings.allow_upgrades,
+        http_compression=settings.http_compression,
+        ping_interval=settings.ping_interval_s,
+        ping_timeout=settings.ping_timeout_s,
+        upgrade_timeout=settings.upgrade_timeout_s,
+        connect_timeout=settings.connect_timeout_s,
+        stream_max_s=settings.stream_max_s,
+        stream_max_bytes=settings.stream_max_bytes,
+        max_http_buffer_size=settings.max_payload_bytes,
+        max_buffered_bytes=settings.max_buffered_bytes,
+        cors_allowed_origins=None if origins == "same-origin" else origins,
+        cors_credentials=settings.cors_credentials,
+    )
+
+
+def load_application(name: str) -> Any:
+    """What ``module:attribute`` names.
+
+    Raises: SettingsError.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise  # the module is there, but something that it imports is not
+        raise _app_problem(f"there is no module {error.name}") from None
+    except AttributeError as error:
+        raise _app_problem(str(error)) from None
+    return found
+
+
+def _app_problem(message: str) -> SettingsError:
+    return SettingsError([Problem("app", "APP", message)])
+
+
+def create_application(settings: Settings) -> web.Application:
+    """The aiohttp application of ``tidegate serve``: the one that ``APP`` names, or one around a server.
+
+    Raises: SettingsError.
+    """
+    path = settings.path.strip("/")
+    if settings.app is not None:
+        target = load_application(settings.app)
+        if isinstance(target, web.Application):
+            return target
+        if not hasattr(target, "attach"):
+            raise _app_problem(
+                f"{settings.app} is a {type(target).__name__}; "
+                "it must be an aiohttp.web.Application, a gateway.Server or a gateway.Router"
+            )
+        app = web.Application()
+        target.attach(app) if settings.path == "/socket.io/" else target.attach(app, path)
+        return app
+    server = create_server(settings)
+    app = web.Application()
+    server.attach(app, path)
+    if settings.demo:
+        from . import demo
+
+        demo.install(server, app)
+    else:
+        app.router.add_get("/", _index)
+    return app
+
+
+async def _index(_: web.Request) -> web.Response:
+    return web.Response(text="tidegate is running. Start it with --demo to see it at work.\n")
+
+
+def serve(settings: Settings) -> None:
+    """Run the gateway until SIGTERM or SIGINT has been drained.
+
+    Raises: SettingsError, OSError.
+    """
+    app = create_application(settings)
+    ssl_context = settings.ssl_context()
+    loop = new_event_loop() if settings.uvloop else asyncio.new_event_loop()
+
+    def announce(text: str) -> None:
+        logger.info("%s", text.strip("= "))
+
+    main = run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        backlog=settings.backlog,
+        ssl_context=ssl_context,
+        drain_timeout=settings.drain_timeout_s,
+        access_log=logging.getLogger("aiohttp.access") if settings.access_log else None,
+        print=announce,
+    )
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main)

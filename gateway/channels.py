@@ -1,0 +1,398 @@
+"""Rooms and who receives what: python-socketio's client manager on our sessions.
+
+``ChannelManager`` keeps the whole public surface of ``socketio.AsyncManager``; of its inside nothing is used but
+the attributes set by ``BaseManager.__init__`` and ``set_server``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from socketio import AsyncManager
+
+from transports.outbound import OutboundMessage
+from transports.session import Session
+
+from .codec import EVENT, to_outbound
+from .members import Member, MemberState, PendingAck, Room
+
+if TYPE_CHECKING:
+    from .server import Server
+
+logger = logging.getLogger("tidegate.channels")
+
+#: After so many bytes in one turn of the loop, each recipient counted, ``emit`` lets the loop write them.
+TURN_BYTES: Final = 256 * 1024
+#: What a client may be sent before its connect handler has answered.
+MAX_HELD_MESSAGES: Final = 1000
+
+
+def as_arguments(data: Any) -> list[Any]:
+    """python-socketio's rule: a tuple is several arguments, None is none, everything else is one."""
+    if isinstance(data, tuple):
+        return list(data)
+    return [] if data is None else [data]
+
+
+def as_collection(value: Any) -> Collection[Any]:
+    """One room or sid, or several, as several."""
+    if value is None:
+        return ()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return value
+    return (value,)
+
+
+class ChannelManager(AsyncManager):
+    """``rooms[namespace][room]`` are the members by sid; room None is the whole namespace."""
+
+    server: Server
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rooms: dict[str, dict[Any, Room]] = {}
+        self.members: dict[str, Member] = {}
+        self._connecting: dict[str, set[Member]] = {}
+
+    # -- members ---------------------------------------------------------------------------------------
+
+    def member(self, sid: str, namespace: str | None) -> Member | None:
+        found = self.members.get(sid)
+        return found if found is not None and found.namespace == (namespace or "/") else None
+
+    def add_member(self, session: Session, namespace: str) -> Member:
+        """A client asks to join ``namespace``."""
+        member = Member(self.server.eio.generate_id(), session, namespace)
+        self.members[member.sid] = member
+        self.rooms.setdefault(namespace, {}).setdefault(None, Room()).add(member)
+        self._connecting.setdefault(namespace, set()).add(member)
+        return member
+
+    def admit(self, member: Member) -> None:
+        """The client has been told that it is connected; what was held back for it follows."""
+        if member.state is not MemberState.CONNECTING:
+            return
+        member.state = MemberState.CONNECTED
+        self._not_connecting(member)
+        self._changed(member)
+        held, member.held = member.held, None
+        for message in held or ():
+            member.session.send(message)
+
+    def begin_leave(self, member: Member) -> None:
+        """From now on nothing is sent to the client; it is still in its rooms."""
+        self._not_connecting(member)
+        member.state = MemberState.LEAVING
+        member.held = None
+        self._changed(member)
+
+    def remove_member(self, member: Member) -> None:
+        """The client is out of every room."""
+        if member.state is MemberState.GONE:
+            return
+        self._not_connecting(member)
+        for room in list(member.rooms or ()):
+            self.basic_leave_room(member.sid, member.namespace, room)
+        member.state = MemberState.GONE
+        del self.members[member.sid]
+        namespace = self.rooms.get(member.namespace)
+        if namespace is not None:
+            everybody = namespace[None]
+            everybody.remove(member)
+            if not everybody:
+                del self.rooms[member.namespace]
+        member.abandon_acks()
+
+    def _not_connecting(self, member: Member) -> None:
+        connecting = self._connecting.get(member.namespace)
+        if connecting is not None:
+            connecting.discard(member)
+            if not connecting:
+                del self._connecting[member.namespace]
+
+    def _changed(self, member: Member) -> None:
+        rooms = self.rooms.get(member.namespace, {})
+        for name in (None, *(member.rooms or ())):
+            if name in rooms:
+                rooms[name].changed()
+
+    # -- selection -------------------------------------------------------------------------------------
+
+    def select(self, namespace: str, room: Any = None, skip_sid: Any = None, except_rooms: Any = None) -> list[Member]:
+        """The members in any of the rooms (None: in the namespace), but not skipped and in no excepted room."""
+        chosen: dict[str, Member] = {}
+        for name in as_collection(room) if room is not None else (None,):
+            chosen.update(self._room_members(namespace, name))
+        for sid in as_collection(skip_sid):
+            chosen.pop(sid, None)
+        for name in as_collection(except_rooms):
+            for sid in list(self._room_members(namespace, name)):
+                chosen.pop(sid, None)
+        return list(chosen.values())
+
+    def _room_members(self, namespace: str, room: Any) -> dict[str, Member]:
+        if isinstance(room, str):
+            member = self.member(room, namespace)
+            if member is not None:
+                return {member.sid: member}
+        return self.rooms.get(namespace, {}).get(room) or {}
+
+    # -- emit ------------------------------------------------------------------------------------------
+
+    async def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Callable[..., Any] | None = None,
+        to: Any = None,
+        *,
+        except_rooms: Any = None,
+        volatile: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - of the ack, not of this coroutine
+        on_timeout: Callable[[], Any] | None = None,
+        ignore_queue: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Send an event to a client, a room, several, or the whole namespace.
+
+        Returns once the messages are handed to the sessions. A single recipient that is behind is waited for
+        as long as it makes progress; a long burst gives the loop its turn.
+        Raises: TypeError, ValueError for data that cannot be encoded.
+        """
+        room = to or room
+        arguments = as_arguments(data)
+        if callback is not None:
+            recipients = self.select(namespace, room, skip_sid, except_rooms)
+            for member in recipients:
+                pending = PendingAck(callback)
+                self.send_with_ack(member, event, arguments, pending, timeout, on_timeout)
+            return
+        message = to_outbound(self.server.packet_class(EVENT, namespace=namespace, data=[event, *arguments]))
+        only = self.member(room, namespace) if isinstance(room, str) else None
+        if only is not None and not skip_sid and not except_rooms:
+            self.send_to(only, message, volatile)
+            if not volatile:
+                await self._after_send(only.session)
+            return
+        self._broadcast(message, namespace, room, skip_sid, except_rooms, volatile)
+        if self.server.eio.turn_bytes > TURN_BYTES:
+            await asyncio.sleep(0)
+
+    def _broadcast(
+        self, message: OutboundMessage, namespace: str, room: Any, skip_sid: Any, except_rooms: Any, volatile: bool
+    ) -> None:
+        engine = self.server.eio
+        is_plain = not skip_sid and not except_rooms and not isinstance(room, (list, tuple, set, frozenset))
+        connecting = self._connecting.get(namespace)
+        sessions: Iterable[Session]
+        if is_plain:
+            found = self.rooms.get(namespace, {}).get(room)
+            sessions = () if found is None else found.sessions()
+            waiting = [member for member in connecting if found and member.sid in found] if connecting else []
+        else:
+            members = self.select(namespace, room, skip_sid, except_rooms)
+            sessions = [member.session for member in members if member.state is MemberState.CONNECTED]
+            waiting = [member for member in members if member.state is MemberState.CONNECTING] if connecting else []
+        if volatile:
+            engine.broadcast_volatile(sessions, message)
+        else:
+            engine.broadcast(sessions, message)
+            for member in waiting:
+                self._hold(member, message)
+
+    def send_to(self, member: Member, message: OutboundMessage, volatile: bool = False) -> None:
+        """Send to one client, now or once it is connected."""
+        engine = self.server.eio
+        if member.state is MemberState.CONNECTED:
+            if volatile and not member.session.is_ready():
+                engine.counters.dropped_volatile += 1
+                return
+            engine.counters.messages_out += 1
+            engine.turn_bytes += message.nbytes
+            member.session.send(message)
+        elif member.state is MemberState.CONNECTING and not volatile:
+            self._hold(member, message)
+        else:
+            engine.counters.dropped_closed += 1
+
+    def _hold(self, member: Member, message: OutboundMessage) -> None:
+        if member.held is None:
+            member.held = []
+        if len(member.held) >= MAX_HELD_MESSAGES:
+            self.server.eio.counters.dropped_closed += 1
+            logger.warning("%s was sent more than %d messages while connecting", member.sid, MAX_HELD_MESSAGES)
+            return
+        member.held.append(message)
+
+    async def _after_send(self, session: Session) -> None:
+        engine = self.server.eio
+        if session.backlog() * 2 > engine.max_buffered_bytes:
+            await session.wait_for_room()
+        elif engine.turn_bytes > TURN_BYTES:
+            await asyncio.sleep(0)
+
+    def send_with_ack(
+        self,
+        member: Member,
+        event: str,
+        arguments: list[Any],
+        pending: PendingAck,
+        timeout: float | None = None,
+        on_timeout: Callable[[], Any] | None = None,
+    ) -> None:
+        """Send an event that the client answers; after ``timeout`` seconds its answer is not awaited any more."""
+        ack_id = member.expect_ack(pending)
+        packet = self.server.packet_class(EVENT, namespace=member.namespace, data=[event, *arguments], id=ack_id)
+        try:
+            message = to_outbound(packet)
+        except Exception:
+            member.take_ack(ack_id)
+            raise
+
+        def expire() -> None:
+            member.take_ack(ack_id)
+            if on_timeout is not None:
+                self._call(on_timeout)
+
+        if timeout is not None:
+            pending.timer = self.server.eio.loop.call_later(timeout, expire)
+        self.send_to(member, message)
+
+    def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        """Run an application's callback, coroutine functions too."""
+        try:
+            result = callback(*arguments)
+        except Exception:  # the application's callback; the client that answered is not to blame
+            logger.exception("ack callback failed")
+            return
+        if inspect.isawaitable(result):
+
+            async def wait() -> None:
+                try:
+                    await result
+                except Exception:  # as above
+                    logger.exception("ack callback failed")
+
+            self.server.eio.spawn(wait())
+
+    def acknowledge(self, member: Member, ack_id: int, arguments: list[Any]) -> None:
+        """The client has answered. An id that nobody waits for, or no longer, is ignored."""
+        pending = member.take_ack(ack_id)
+        if pending is None:
+            logger.info("%s acknowledged %d, which nobody waits for", member.sid, ack_id)
+        else:
+            self._call(pending.answered, *arguments)
+
+    # -- socketio.AsyncManager's surface ---------------------------------------------------------------
+
+    async def can_disconnect(self, sid: str, namespace: str) -> bool:
+        return self.is_connected(sid, namespace)
+
+    def get_namespaces(self) -> Iterable[str]:
+        return self.rooms.keys()
+
+    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
+        """Pairs of sid and Engine.IO session id."""
+        for member in self.select(namespace, room):
+            yield member.sid, member.session.id
+
+    async def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
+        session = self.server.eio.sockets[eio_sid]
+        if self.sid_from_eio_sid(eio_sid, namespace) is not None:
+            return None
+        return self.server.join(session, namespace).sid
+
+    async def connect(self, sid: str, namespace: str) -> str:
+        member = self.member(sid, namespace)
+        if member is None:
+            raise ValueError("sid is not connected to requested namespace")
+        self.admit(member)
+        return sid
+
+    def is_pre_connected(self, sid: str, namespace: str) -> bool:
+        member = self.member(sid, namespace)
+        return member is not None and member.state is MemberState.CONNECTING
+
+    def is_connected(self, sid: str | None, namespace: str) -> bool:
+        member = None if sid is None else self.member(sid, namespace)
+        return member is not None and member.state is MemberState.CONNECTED
+
+    def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
+        session = self.server.eio.sockets.get(eio_sid)
+        client = None if session is None else session.application
+        member = None if client is None else client.members.get(namespace or "/")
+        return None if member is None else member.sid
+
+    def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
+        member = self.member(sid, namespace)
+        return None if member is None else member.session.id
+
+    def pre_disconnect(self, sid: str, namespace: str) -> str | None:
+        member = self.member(sid, namespace)
+        if member is None:
+            return None
+        self.begin_leave(member)
+        return member.session.id
+
+    async def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
+        self.basic_disconnect(sid, namespace, **kwargs)
+
+    def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
+        member = self.member(sid, namespace)
+        if member is not None:
+            self.remove_member(member)
+
+    def is_sid_room(self, namespace: str, room: Any) -> bool:
+        return isinstance(room, str) and self.member(room, namespace) is not None
+
+    def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
+        """Raises: ValueError where the client is not in the namespace, or the room is another client's own."""
+        member = self.member(sid, namespace)
+        if member is None:
+            raise ValueError("sid is not connected to requested namespace")
+        if room == sid or room is None:
+            return
+        if self.is_sid_room(namespace, room):
+            raise ValueError("cannot enter a sid room")
+        if member.rooms is None:
+            member.rooms = set()
+        member.rooms.add(room)
+        self.rooms[namespace].setdefault(room, Room()).add(member)
+
+    def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
+        member = self.member(sid, namespace)
+        if member is None or room is None or member.rooms is None or room not in member.rooms:
+            return
+        member.rooms.discard(room)
+        rooms = self.rooms.get(namespace, {})
+        found = rooms.get(room)
+        if found is not None:
+            found.remove(member)
+            if not found:
+                del rooms[room]
+
+    def basic_close_room(self, room: Any, namespace: str) -> None:
+        """Raises: ValueError for a client's own room."""
+        if self.is_sid_room(namespace, room):
+            raise ValueError("cannot close a sid room")
+        for member in list(self.rooms.get(namespace, {}).get(room, {}).values()):
+            self.basic_leave_room(member.sid, namespace, room)
+
+    def get_rooms(self, sid: str, namespace: str) -> list[Any]:
+        member = self.member(sid, namespace)
+        return [] if member is None else [member.sid, *(member.rooms or ())]
+
+    async def trigger_callback(self, sid: str, id: int, data: list[Any]) -> None:  # noqa: A002
+        member = self.members.get(sid)
+        if member is not None:
+            self.acknowledge(member, id, data)
+
+    def _generate_ack_id(self, sid: str, callback: Callable[..., Any]) -> int:
+        return self.members[sid].expect_ack(PendingAck(callback))

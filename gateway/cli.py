@@ -1,0 +1,281 @@
+"""The `tidegate` command: what to run, with which settings, and how failures are told.
+
+Exit codes: 0 done, 1 could not serve, 2 the command line or the configuration is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from gateway import logs
+from gateway.logs import escape
+from gateway.settings import (
+    BY_NAME,
+    CONFIG_VARIABLE,
+    DEFAULT_FILE,
+    GROUPS,
+    ConfigFile,
+    Problem,
+    Resolution,
+    Setting,
+    Settings,
+    SettingsError,
+    Switch,
+    did_you_mean,
+    in_group,
+    markdown,
+    read_file,
+    resolve,
+)
+
+_log = logging.getLogger(__name__)
+
+COMMANDS = ("serve", "config")
+TLS_NAMES = ("certfile", "keyfile", "keyfile_password")
+
+EPILOG = f"""\
+Each option can also be given by the environment variable named beside it, or under its own name (dashes as
+underscores) in the table of a TOML file that the heading names: --config FILE, else ${CONFIG_VARIABLE}, else
+./{DEFAULT_FILE} if there is one. A flag wins over a variable, a variable over the file.
+Times are seconds or text such as 500ms, 25s, 2m; sizes are bytes or text such as 64KiB, 1MiB, 2MB.
+`tidegate config` prints what is in effect and where it came from."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code. Problems go to standard error, a line each."""
+    parser = _parser()
+    try:
+        arguments, extras = parser.parse_known_args(argv)
+        if arguments.command is None:
+            unknown = _unknown_arguments(extras, known=[])
+            if unknown:
+                raise SettingsError(unknown)
+            parser.print_help(sys.stderr)
+            return 2
+        if getattr(arguments, "markdown", False):
+            sys.stdout.write(markdown())
+            return 0
+        resolution = _resolve(arguments, extras, os.environ)
+        if arguments.command == "serve":
+            return _serve(resolution.settings())
+        sys.stdout.write(_as_json(resolution) if arguments.json else _as_table(resolution))
+        return 0
+    except SettingsError as exc:
+        for problem in exc.problems:
+            _complain(str(problem))
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+# --- Commands
+
+
+def _serve(settings: Settings) -> int:
+    logs.configure(settings.log_format, settings.log_level)
+    from gateway.app import serve  # here, so that --help and config need not load the server
+
+    try:
+        serve(settings)
+    except OSError as exc:
+        _log.debug("serve failed", exc_info=True)
+        _complain(_os_problem(exc, settings))
+        return 1
+    return 0
+
+
+def _os_problem(exc: OSError, settings: Settings) -> str:
+    address = f"[{settings.host}]:{settings.port}" if ":" in settings.host else f"{settings.host}:{settings.port}"
+    reasons = {
+        errno.EADDRINUSE: "the address is in use; stop what listens there or choose another --port",
+        errno.EADDRNOTAVAIL: "this machine has no such address; choose another --host",
+    }
+    if settings.port < 1024:
+        reasons[errno.EACCES] = "permission denied; ports below 1024 need privileges, choose another --port"
+    if isinstance(exc, socket.gaierror):
+        return f"cannot listen on {address}: the host name is not known ({exc.strerror})"
+    if exc.errno in reasons:
+        return f"cannot listen on {address}: {reasons[exc.errno]}"
+    return f"cannot serve on {address}: {exc}"
+
+
+def _as_table(resolution: Resolution) -> str:
+    rows = {
+        name: (name, escape(each.show(resolution.values[name])), escape(str(resolution.sources[name])))
+        for name, each in BY_NAME.items()
+    }
+    widths = [max(len(row[column]) for row in rows.values()) for column in (0, 1)]
+    lines: list[str] = []
+    for group in GROUPS:
+        lines += ["", f"[{group}]"] if lines else [f"[{group}]"]
+        for each in in_group(group):
+            name, value, source = rows[each.name]
+            lines.append(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
+    return "\n".join(lines) + "\n"
+
+
+def _as_json(resolution: Resolution) -> str:
+    """An object per table; per setting its plain value, the kind of its source and, if any, its place."""
+    tables: dict[str, dict[str, object]] = {}
+    for group in GROUPS:
+        tables[group] = {}
+        for each in in_group(group):
+            source = resolution.sources[each.name]
+            tables[group][each.name] = {
+                "value": each.kind.plain(resolution.values[each.name]),
+                "source": source.kind,
+                "place": source.place or None,
+            }
+    return json.dumps(tables, indent=2) + "\n"
+
+
+# --- Settings from this process's flags, environment and folder
+
+
+def _resolve(arguments: argparse.Namespace, extras: Sequence[str], environ: Mapping[str, str]) -> Resolution:
+    """The settings with their sources. Raises: SettingsError with every problem there is."""
+    argv_values = {name: value for name, value in vars(arguments).items() if name in BY_NAME}
+    problems = _unknown_arguments(extras, known=arguments.flags)
+    if any(extra.startswith("-") for extra in extras):
+        argv_values.pop("app", None)  # it may be the value of the option that is not known
+    file: ConfigFile | None = None
+    try:
+        file = _find_file(arguments.config, environ)
+    except SettingsError as exc:
+        problems += exc.problems
+    resolution = resolve(argv_values, environ, file)
+    problems += resolution.problems
+    if not {problem.name for problem in problems} & set(TLS_NAMES):
+        problems += _tls_problems(resolution)
+    if problems:
+        raise SettingsError(problems)
+    return resolution
+
+
+def _find_file(flag: str | None, environ: Mapping[str, str]) -> ConfigFile | None:
+    if flag is not None:
+        return read_file(Path(flag), "--config")
+    if environ.get(CONFIG_VARIABLE):
+        return read_file(Path(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE)
+    if os.path.lexists(DEFAULT_FILE):
+        return read_file(Path(DEFAULT_FILE), f"./{DEFAULT_FILE}")
+    return None
+
+
+def _tls_problems(resolution: Resolution) -> list[Problem]:
+    try:
+        Settings(**cast("dict[str, Any]", {name: resolution.values[name] for name in TLS_NAMES})).ssl_context()
+    except SettingsError as exc:
+        return [replace(problem, where=resolution.locate(problem.name)) for problem in exc.problems]
+    return []
+
+
+def _unknown_arguments(extras: Sequence[str], known: Sequence[str]) -> list[Problem]:
+    options = [extra.partition("=")[0] for extra in extras if extra.startswith("-")]
+    if options:
+        known = [*known, "--help", "--version"]
+        return [Problem(option, option, f"there is no such option{_hint(option, known)}") for option in options]
+    return [Problem(extra, extra, "is one argument too many; there can be one APP") for extra in extras]
+
+
+def _hint(option: str, known: Sequence[str]) -> str:
+    # `--ping-interval` is closer in meaning to `--ping-interval-s` than any distance of letters says.
+    longer = [flag for flag in known if flag.startswith(option)]
+    hint = f"; did you mean {longer[0]!r}?" if len(longer) == 1 else did_you_mean(option, known)
+    return hint or "; `tidegate serve --help` lists those that there are"
+
+
+# --- The command line
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells errors in one line, as every other problem is told."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '(.*?)'", message)
+        _complain(message + (did_you_mean(wrong[1], COMMANDS) if wrong else ""))
+        self.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="tidegate",
+        description="A Socket.IO gateway: WebSocket, xhr-streaming and long-polling.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"tidegate {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    serve = commands.add_parser(
+        "serve",
+        usage="tidegate serve [OPTION ...] [APP]",
+        help="run the gateway until SIGTERM or SIGINT",
+        description="Run the gateway until SIGTERM or SIGINT, then let clients leave and stop.",
+        **_style(),
+    )
+    config = commands.add_parser(
+        "config",
+        usage="tidegate config [--json] [OPTION ...] [APP]",
+        help="check and print the settings in effect, and where each came from",
+        description="Check the settings and print those in effect, with where each came from.",
+        **_style(),
+    )
+    config.add_argument("--json", action="store_true", help="print JSON; times in seconds, sizes in bytes")
+    config.add_argument("--markdown", action="store_true", help=argparse.SUPPRESS)
+    for command in (serve, config):
+        command.add_argument("--config", metavar="FILE", help=f"TOML file with settings (${CONFIG_VARIABLE})")
+        command.set_defaults(flags=["--config", "--json", *_add_settings(command)])
+    return parser
+
+
+def _style() -> dict[str, Any]:
+    return {"epilog": EPILOG, "formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+
+
+def _add_settings(command: argparse.ArgumentParser) -> list[str]:
+    """Add an option for each setting, and return all their spellings."""
+    flags: list[str] = []
+    for group, title in GROUPS.items():
+        section = command.add_argument_group(f"[{group}] {title}")
+        for each in in_group(group):
+            described = _describe(each).replace("%", "%%")
+            if each.is_positional:
+                options: dict[str, Any] = {"nargs": "?", "metavar": each.flag}
+            elif isinstance(each.kind, Switch):
+                options = {"action": argparse.BooleanOptionalAction}
+            else:
+                options = {"metavar": each.kind.metavar}
+            name = each.name if each.is_positional else each.flag
+            action = section.add_argument(name, default=argparse.SUPPRESS, help=described, **options)
+            flags += action.option_strings
+    return flags
+
+
+def _describe(each: Setting) -> str:
+    default = "not set" if each.default is None else each.show(each.default)
+    bounds = "" if isinstance(each.kind, Switch) else f"{each.kind.bounds}; "
+    return f"{each.text} ({bounds}default: {default}; ${each.variable})"
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("tidegate")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads standard error; the exit code still tells
+        sys.stderr.write(f"tidegate: {escape(text)}\n")

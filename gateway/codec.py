@@ -1,0 +1,300 @@
+"""Socket.IO packets: what the text of one means, and back.
+
+Two wire forms through python-socketio's ``serializer`` seam: ``JsonPacket`` (the default parser of every client)
+and ``MsgpackPacket`` (``socket.io-msgpack-parser``). Decoding is strict: whatever the protocol does not allow is
+a ``PacketError``, and the connection that sent it is closed.
+
+Spec: Socket.IO v5, "Packet encoding".
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import msgpack
+import orjson
+from socketio import msgpack_packet, packet
+
+from transports.outbound import OutboundMessage, OutboundPacket
+
+CONNECT: Final = 0
+DISCONNECT: Final = 1
+EVENT: Final = 2
+ACK: Final = 3
+CONNECT_ERROR: Final = 4
+BINARY_EVENT: Final = 5
+BINARY_ACK: Final = 6
+
+#: Events that only the libraries themselves emit; a client that sends one would run a handler it must not.
+RESERVED_EVENTS: Final = frozenset(
+    ("connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
+)
+#: Attachments of one packet.
+MAX_ATTACHMENTS: Final = 256
+#: JavaScript numbers its acks with integers below 2**53: 16 digits.
+_MAX_ACK_DIGITS: Final = 16
+
+_TYPES: Final = {str(number): number for number in range(7)}
+_DIGITS: Final = frozenset("0123456789")
+
+
+class PacketError(ValueError):
+    """The peer sent a packet that the protocol does not allow."""
+
+
+class JsonPacket(packet.Packet):
+    """Text packets with JSON, binary data as attachments.
+
+    ``encode_parts`` makes one pass over the data: orjson hands back each binary value it meets, and its place is
+    taken by a placeholder.
+    """
+
+    def __init__(
+        self,
+        packet_type: int = EVENT,
+        data: Any = None,
+        namespace: str | None = None,
+        id: int | None = None,  # noqa: A002 - python-socketio's name
+        binary: bool | None = None,
+        encoded_packet: str | bytes | None = None,
+    ) -> None:
+        self.packet_type = packet_type
+        self.data = data
+        self.namespace = namespace
+        self.id = id
+        self.attachment_count = 0
+        self.attachments: list[bytes] = []
+        if encoded_packet is not None:
+            self.attachment_count = self.decode(encoded_packet)
+
+    def encode(self) -> str | list[str | bytes]:
+        """python-socketio's form: text, or a list of text and attachments."""
+        text, attachments = self.encode_parts()
+        return [text.decode(), *attachments] if attachments else text.decode()
+
+    def encode_parts(self) -> tuple[bytes, list[bytes]]:
+        """The text packet in UTF-8, and its attachments.
+
+        Raises: TypeError, ValueError for data that JSON cannot carry.
+        """
+        attachments: list[bytes] = []
+        body = b"" if self.data is None else self._dumps(self.data, attachments)
+        head = str(self.packet_type)
+        if attachments:
+            if self.packet_type in (EVENT, ACK):
+                head = str(self.packet_type + 3)
+            elif self.packet_type not in (BINARY_EVENT, BINARY_ACK):
+                raise ValueError("only events and acks can carry binary data")
+            head += f"{len(attachments)}-"
+        if self.namespace is not None and self.namespace != "/":
+            head += self.namespace + ","
+        if self.id is not None:
+            head += str(self.id)
+        return head.encode() + body, attachments
+
+    def _dumps(self, data: Any, attachments: list[bytes]) -> bytes:
+        def take_binary(value: Any) -> Any:
+            if isinstance(value, (bytes, bytearray, memoryview)):
+                attachments.append(bytes(value))
+                return {"_placeholder": True, "num": len(attachments) - 1}
+            raise TypeError(f"{type(value).__name__} cannot be sent; convert it to JSON types or bytes")
+
+        try:
+            return orjson.dumps(data, take_binary)
+        except TypeError:
+            # Integers beyond 64 bits, lone surrogates and keys that are not text: slow and rare, so not first.
+            attachments.clear()
+            return json.dumps(data, default=take_binary, separators=(",", ":"), allow_nan=False).encode()
+
+    def _loads(self, body: str) -> Any:
+        return orjson.loads(body)
+
+    def decode(self, encoded_packet: str | bytes) -> int:
+        """Fill this packet from its text; the number of attachments that must follow.
+
+        Raises: PacketError.
+        """
+        if not isinstance(encoded_packet, str):
+            raise PacketError("binary message without a packet that announces it")
+        packet_type = _TYPES.get(encoded_packet[:1])
+        if packet_type is None:
+            raise PacketError("unknown packet type")
+        self.packet_type = packet_type
+        position = 1
+        attachment_count = 0
+        if packet_type >= BINARY_EVENT:
+            dash = encoded_packet.find("-", 1, 12)
+            digits = encoded_packet[1:dash]
+            if dash < 2 or not (digits.isascii() and digits.isdigit()):
+                raise PacketError("binary packet without a number of attachments")
+            attachment_count = int(digits)
+            if attachment_count > MAX_ATTACHMENTS:
+                raise PacketError(f"more than {MAX_ATTACHMENTS} attachments")
+            position = dash + 1
+        if encoded_packet[position : position + 1] == "/":
+            comma = encoded_packet.find(",", position)
+            end = len(encoded_packet) if comma < 0 else comma
+            self.namespace = encoded_packet[position:end].partition("?")[0]
+            position = end + 1
+        start = position
+        while encoded_packet[position : position + 1] in _DIGITS:
+            position += 1
+        if position > start:
+            if position - start > _MAX_ACK_DIGITS:
+                raise PacketError("ack id is too long")
+            self.id = int(encoded_packet[start:position])
+        body = encoded_packet[position:]
+        if body:
+            try:
+                self.data = self._loads(body)
+            except ValueError as error:
+                raise PacketError("payload is not JSON") from error
+        check_payload(packet_type, self.data, self.id)
+        if packet_type >= BINARY_EVENT and not attachment_count:
+            self.packet_type = packet_type - 3
+        return attachment_count
+
+    def add_attachment(self, attachment: bytes) -> bool:
+        """The next attachment; True once the packet is whole.
+
+        Raises: PacketError for text, and for placeholders that do not name each attachment once.
+        """
+        if not isinstance(attachment, bytes):
+            raise PacketError("text where an attachment is due")
+        self.attachments.append(attachment)
+        if len(self.attachments) < self.attachment_count:
+            return False
+        used = [False] * self.attachment_count
+        self.data = self._with_attachments(self.data, used)
+        if not all(used):
+            raise PacketError("an attachment without its placeholder")
+        self.packet_type -= 3
+        self.attachments = []
+        return True
+
+    def _with_attachments(self, value: Any, used: list[bool]) -> Any:
+        if isinstance(value, list):
+            return [self._with_attachments(item, used) for item in value]
+        if isinstance(value, dict):
+            if value.get("_placeholder") is True:
+                number = value.get("num")
+                if type(number) is not int or not 0 <= number < len(used) or used[number]:
+                    raise PacketError("a placeholder without its attachment")
+                used[number] = True
+                return self.attachments[number]
+            return {key: self._with_attachments(item, used) for key, item in value.items()}
+        return value
+
+
+def json_packet_with(module: Any) -> type[JsonPacket]:
+    """``JsonPacket`` with the ``dumps`` and ``loads`` of another JSON module, for one server only."""
+
+    class CustomJsonPacket(JsonPacket):
+        def _dumps(self, data: Any, attachments: list[bytes]) -> bytes:
+            text = module.dumps(_take_attachments(data, attachments), separators=(",", ":"))
+            return text if isinstance(text, bytes) else text.encode()
+
+        def _loads(self, body: str) -> Any:
+            return module.loads(body)
+
+    return CustomJsonPacket
+
+
+def _take_attachments(value: Any, attachments: list[bytes]) -> Any:
+    """The data with placeholders where binary values were."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        attachments.append(bytes(value))
+        return {"_placeholder": True, "num": len(attachments) - 1}
+    if isinstance(value, (list, tuple)):
+        return [_take_attachments(item, attachments) for item in value]
+    if isinstance(value, dict):
+        return {key: _take_attachments(item, attachments) for key, item in value.items()}
+    return value
+
+
+class MsgpackPacket(msgpack_packet.MsgPackPacket):
+    """Binary packets in MessagePack; binary data stays where it is."""
+
+    def encode(self) -> bytes:
+        fields: dict[str, Any] = {"type": self.packet_type, "nsp": self.namespace or "/"}
+        if self.data is not None:  # the JavaScript parser tells "no data" from null
+            fields["data"] = self.data
+        if self.id is not None:
+            fields["id"] = self.id
+        encoded: bytes = msgpack.packb(fields, default=self.__class__.dumps_default)
+        return encoded
+
+    def decode(self, encoded_packet: str | bytes) -> int:
+        """Raises: PacketError."""
+        if not isinstance(encoded_packet, bytes):
+            raise PacketError("text message; this server speaks msgpack")
+        try:
+            fields = msgpack.unpackb(encoded_packet, ext_hook=self._ext, strict_map_key=True)
+        except (ValueError, msgpack.UnpackException, TypeError, RecursionError) as error:
+            raise PacketError("packet is not MessagePack") from error
+        if not isinstance(fields, dict):
+            raise PacketError("packet is not a map")
+        self.packet_type = fields.get("type")
+        self.namespace = fields.get("nsp")
+        self.data = fields.get("data")
+        self.id = fields.get("id")
+        if type(self.packet_type) is not int or not CONNECT <= self.packet_type <= CONNECT_ERROR:
+            raise PacketError("unknown packet type")
+        if not isinstance(self.namespace, str) or not self.namespace.startswith("/"):
+            raise PacketError("malformed namespace")
+        if self.id is not None and (type(self.id) is not int or self.id < 0):
+            raise PacketError("malformed ack id")
+        check_payload(self.packet_type, self.data, self.id)
+        return 0
+
+    def _ext(self, code: int, data: bytes) -> Any:
+        # notepack, the JavaScript side, writes undefined as extension 0.
+        if code == 0 and data == b"\0":
+            return None
+        return self.__class__.ext_hook(code, data)
+
+
+def check_payload(packet_type: int, data: Any, ack_id: int | None) -> None:
+    """Whether a client may send this.
+
+    Raises: PacketError.
+    """
+    if packet_type in (EVENT, BINARY_EVENT):
+        if not isinstance(data, list) or not data:
+            raise PacketError("event without its name")
+        name = data[0]
+        if not isinstance(name, str) and type(name) is not int:
+            raise PacketError("event name must be text or an integer")
+        if name in RESERVED_EVENTS:
+            raise PacketError(f"event name {name!r} is reserved")
+    elif packet_type in (ACK, BINARY_ACK):
+        if not isinstance(data, list) or ack_id is None:
+            raise PacketError("malformed ack")
+    elif packet_type == CONNECT:
+        if data is not None and not isinstance(data, dict):
+            raise PacketError("auth payload must be an object")
+    elif packet_type == DISCONNECT:
+        if data is not None:
+            raise PacketError("disconnect with a payload")
+    else:
+        raise PacketError("only servers send CONNECT_ERROR")
+
+
+def to_outbound(packet: Any) -> OutboundMessage:
+    """A Socket.IO packet, of any ``serializer``, as what sessions send."""
+    if isinstance(packet, JsonPacket):
+        text, attachments = packet.encode_parts()
+        if not attachments:
+            return OutboundMessage((OutboundPacket(b"4" + text),))
+        return OutboundMessage(
+            [OutboundPacket(b"4" + text), *[OutboundPacket(attachment, True) for attachment in attachments]]
+        )
+    encoded = packet.encode()
+    parts = encoded if isinstance(encoded, list) else [encoded]
+    return OutboundMessage(
+        [
+            OutboundPacket(b"4" + part.encode()) if isinstance(part, str) else OutboundPacket(bytes(part), True)
+            for part in parts
+        ]
+    )

@@ -1,0 +1,112 @@
+"""Who is where: one client in one namespace, and the rooms that hold them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transports.outbound import OutboundMessage
+    from transports.session import Session
+
+
+class MemberState(IntEnum):
+    #: The connect handler has not answered yet; messages for the client are held back.
+    CONNECTING = 0
+    CONNECTED = 1
+    #: The disconnect handler is running; nothing reaches the client any more.
+    LEAVING = 2
+    GONE = 3
+
+
+class Member:
+    """One client in one namespace: what the protocol calls a socket."""
+
+    __slots__ = ("acks", "held", "namespace", "next_ack_id", "rooms", "session", "sid", "state", "turns")
+
+    def __init__(self, sid: str, session: Session, namespace: str) -> None:
+        self.sid = sid
+        self.session = session
+        self.namespace = namespace
+        self.state = MemberState.CONNECTING
+        #: Rooms entered, beside the one that is the sid.
+        self.rooms: set[Any] | None = None
+        #: Messages sent before the client was told that it is connected.
+        self.held: list[OutboundMessage] | None = None
+        self.acks: dict[int, PendingAck] | None = None
+        self.next_ack_id = 1
+        #: Handlers that wait for their turn, where events are handled one after the other.
+        self.turns: deque[Callable[[], Awaitable[None]]] | None = None
+
+    def expect_ack(self, pending: PendingAck) -> int:
+        """The id under which the client will answer."""
+        ack_id = self.next_ack_id
+        self.next_ack_id += 1
+        if self.acks is None:
+            self.acks = {}
+        self.acks[ack_id] = pending
+        return ack_id
+
+    def take_ack(self, ack_id: int) -> PendingAck | None:
+        """The pending ack, which is answered by this; None for an id that nobody waits for."""
+        pending = None if self.acks is None else self.acks.pop(ack_id, None)
+        if pending is not None:
+            pending.cancel_timer()
+        return pending
+
+    def abandon_acks(self) -> None:
+        """The client is gone and will answer nothing."""
+        acks, self.acks = self.acks, None
+        for pending in (acks or {}).values():
+            pending.cancel_timer()
+            if pending.abandoned is not None:
+                pending.abandoned()
+
+
+class PendingAck:
+    """``abandoned`` is called instead of ``answered`` when the client disconnects first."""
+
+    __slots__ = ("abandoned", "answered", "timer")
+
+    def __init__(self, answered: Callable[..., Any], abandoned: Callable[[], None] | None = None) -> None:
+        self.answered = answered
+        self.abandoned = abandoned
+        self.timer: asyncio.TimerHandle | None = None
+
+    def cancel_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+
+class Room(dict[str, Member]):
+    """Members by sid. ``sessions`` is the flat list a broadcast walks, made anew after a change."""
+
+    __slots__ = ("_sessions",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sessions: list[Session] | None = None
+
+    def add(self, member: Member) -> None:
+        self[member.sid] = member
+        self._sessions = None
+
+    def remove(self, member: Member) -> None:
+        if self.pop(member.sid, None) is not None:
+            self._sessions = None
+
+    def changed(self) -> None:
+        """A member's state has changed."""
+        self._sessions = None
+
+    def sessions(self) -> list[Session]:
+        """Of the connected members."""
+        sessions = self._sessions
+        if sessions is None:
+            connected = MemberState.CONNECTED
+            sessions = self._sessions = [member.session for member in self.values() if member.state is connected]
+        return sessions

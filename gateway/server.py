@@ -1,0 +1,615 @@
+"""The Socket.IO server: python-socketio's API on tidegate's engine.
+
+``Server`` is a ``socketio.AsyncServer``; what its documentation says holds here. python-socketio is touched here,
+in ``gateway.channels``, ``gateway.codec``, ``gateway.dispatch`` and ``gateway.admin`` alone;
+``tests/guards/test_seams.py`` names what is relied on.
+
+Spec: Socket.IO v5.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final
+
+import socketio
+from socketio import exceptions
+
+from transports import reasons
+from transports.engine import Engine
+from transports.errors import RemoteProtocolError
+from transports.session import Session
+
+from . import codec, static_files
+from .acks import BroadcastAnswers, Gathering
+from .channels import ChannelManager, as_arguments
+from .dispatch import Dispatcher, NamespaceMatcher, Target
+from .members import Member, MemberState
+from .remote_socket import RemoteSocket
+
+logger = logging.getLogger("tidegate.server")
+
+#: Namespaces one connection may join.
+MAX_NAMESPACES: Final = 1000
+
+ConnectMiddleware = Callable[[str, dict[str, Any], Any], Any]
+EventMiddleware = Callable[[str, Any, list[Any]], Any]
+
+
+class EventRefusedError(Exception):
+    """Raised by an event middleware: the handler does not run, and a client that asked for an ack gets ``args``."""
+
+
+class Client:
+    """What the server keeps of one connection: its member of each namespace, and a packet that waits for its
+    attachments.
+    """
+
+    __slots__ = ("awaited", "joined", "members")
+
+    def __init__(self) -> None:
+        self.members: dict[str, Member] = {}
+        #: Namespaces it has ever joined: an event for one just left is late, for another it is an error.
+        self.joined: set[str] = set()
+        self.awaited: Any = None
+
+
+class Environs(Mapping[str, dict[str, Any]]):
+    """Handshake requests by Engine.IO session id, as the dictionaries that handlers know; built when read."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __getitem__(self, eio_sid: str) -> dict[str, Any]:
+        return self._engine.sockets[eio_sid].request.environ()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._engine.sockets)
+
+    def __len__(self) -> int:
+        return len(self._engine.sockets)
+
+
+class Server(socketio.AsyncServer):
+    """A Socket.IO server for asyncio.
+
+    Takes what ``socketio.AsyncServer`` takes, the options of ``transports.engine.Engine``, and:
+
+    - ``connect_timeout``: seconds a connection may stay without joining a namespace (45).
+    - ``namespaces``: as in python-socketio; see ``of`` for patterns.
+
+    Raises: TypeError for an unknown option, ValueError for one out of range.
+    """
+
+    reason = Engine.reason
+    manager: ChannelManager
+    eio: Engine
+
+    def __init__(
+        self,
+        client_manager: ChannelManager | None = None,
+        logger: bool | logging.Logger = False,
+        serializer: Any = "default",
+        json: Any = None,
+        async_handlers: bool = True,
+        always_connect: bool = False,
+        namespaces: Any = None,
+        connect_timeout: float = 45.0,
+        **engine_options: Any,
+    ) -> None:
+        if client_manager is None:
+            client_manager = ChannelManager()
+        elif not isinstance(client_manager, ChannelManager):
+            raise TypeError(
+                f"client_manager must be a gateway.ChannelManager, not {type(client_manager).__name__}: "
+                "the managers of python-socketio keep their own tables of clients"
+            )
+        super().__init__(
+            client_manager=client_manager,
+            logger=logger,
+            serializer=_packet_class(serializer, json),
+            async_handlers=async_handlers,
+            always_connect=always_connect,
+            namespaces=namespaces,
+            **engine_options,
+        )
+        self.connect_timeout_s = connect_timeout
+        self.environ = Environs(self.eio)
+        self.eio.application = self
+        self._dispatcher = Dispatcher(self)
+        self._connect_middleware: dict[str, list[ConnectMiddleware]] = {}
+        self._event_middleware: dict[str, list[EventMiddleware]] = {}
+
+    def _engineio_server_class(self) -> type[Engine]:
+        return Engine
+
+    # -- registration ----------------------------------------------------------------------------------
+
+    def on(self, event: str, handler: Any = None, namespace: Any = None) -> Any:
+        """Register a handler; see python-socketio. ``namespace`` may also be a pattern or a function, as in ``of``."""
+        self._dispatcher.forget()
+        return super().on(event, handler, namespace=self._namespace_name(namespace))
+
+    def register_namespace(self, namespace_handler: Any) -> None:
+        """Register a class namespace. Its ``namespace`` may be a pattern or a function, as in ``of``."""
+        matcher = getattr(namespace_handler, "namespace", None)
+        super().register_namespace(namespace_handler)
+        if not isinstance(matcher, str):
+            self.namespace_handlers[self._namespace_name(matcher)] = self.namespace_handlers.pop(matcher)
+        self._dispatcher.forget()
+
+    def _namespace_name(self, namespace: Any) -> str | None:
+        if namespace is None or isinstance(namespace, str):
+            return namespace
+        return self._dispatcher.add_matcher(namespace)
+
+    def of(self, matcher: NamespaceMatcher) -> str:
+        """Accept every namespace whose name matches a pattern (whole), or for which a function returns True.
+
+        Returns a name to register handlers under; they are given the namespace before the sid::
+
+            boards = server.of(re.compile(r"/board-\\d+"))
+
+            @server.on("draw", namespace=boards)
+            async def draw(namespace, sid, stroke): ...
+        """
+        return self._dispatcher.add_matcher(matcher)
+
+    def use(self, middleware: ConnectMiddleware, namespace: str = "/") -> ConnectMiddleware:
+        """Ask ``middleware(sid, environ, auth)`` before the connect handler of ``namespace`` ("*": of all).
+
+        It refuses by returning False or raising ``ConnectionRefusedError``; several are asked in order. Coroutine
+        functions welcome.
+        """
+        self._connect_middleware.setdefault(namespace, []).append(middleware)
+        return middleware
+
+    def use_event(self, middleware: EventMiddleware, namespace: str = "/") -> EventMiddleware:
+        """Pass each event of ``namespace`` ("*": of all) through ``middleware(sid, event, args)`` first.
+
+        It returns None to let the event pass, a list or tuple to replace its arguments, False to drop it, or
+        raises ``EventRefusedError``, whose arguments answer a client that asked for an ack.
+        """
+        self._event_middleware.setdefault(namespace, []).append(middleware)
+        return middleware
+
+    # -- hosts -----------------------------------------------------------------------------------------
+
+    def attach(self, app: Any, socketio_path: str = "socket.io", serve_client: bool = True) -> None:
+        """Serve ``/socketio_path/`` in an aiohttp application, whatever runs it.
+
+        ``serve_client``: also serve the browser client, as ``/socketio_path/tidegate-client.min.js`` and, like the
+        Node server, ``/socketio_path/socket.io.js``.
+        """
+        self.eio.attach(app, socketio_path)
+        if serve_client:
+            static_files.attach(app, socketio_path)
+
+    # -- emit ------------------------------------------------------------------------------------------
+
+    async def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        namespace: str | None = None,
+        callback: Callable[..., Any] | None = None,
+        ignore_queue: bool = False,
+        *,
+        except_rooms: Any = None,
+        volatile: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - of the ack, not of this coroutine
+        on_timeout: Callable[[], Any] | None = None,
+    ) -> None:
+        """Send an event; see python-socketio. Beyond it:
+
+        - ``skip_sid``: one sid or several, ``except_rooms``: one room or several, that do not get it.
+        - ``volatile``: clients that cannot take it at this moment never get it.
+        - ``timeout``: after so many seconds ``callback`` is given up, and ``on_timeout()`` called.
+        """
+        await self.manager.emit(
+            event,
+            data,
+            namespace or "/",
+            room=to or room,
+            skip_sid=skip_sid,
+            callback=callback,
+            ignore_queue=ignore_queue,
+            except_rooms=except_rooms,
+            volatile=volatile,
+            timeout=timeout,
+            on_timeout=on_timeout,
+        )
+
+    async def send(self, data: Any, *args: Any, **kwargs: Any) -> None:
+        """``emit`` of the event ``message``."""
+        await self.emit("message", data, *args, **kwargs)
+
+    async def call_all(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        namespace: str | None = None,
+        timeout: float = 60.0,  # noqa: ASYNC109 - part of the answer, not a cancellation
+        *,
+        except_rooms: Any = None,
+    ) -> BroadcastAnswers:
+        """Send an event to everybody it is for and gather their acks, for ``timeout`` seconds at most.
+
+        Never raises for clients that do not answer: they are listed in ``missing``.
+        """
+        arguments = as_arguments(data)
+        members = self.manager.select(namespace or "/", to or room, skip_sid, except_rooms)
+        gathering = Gathering([member.sid for member in members])
+        for member in members:
+            self.manager.send_with_ack(member, event, arguments, gathering.pending(member.sid), timeout)
+        return await gathering.wait(timeout)
+
+    async def fetch_sockets(
+        self, room: Any = None, namespace: str | None = None, except_rooms: Any = None
+    ) -> list[RemoteSocket]:
+        """The connected clients of a room, of several, or of the namespace."""
+        members = self.manager.select(namespace or "/", room, None, except_rooms)
+        return [RemoteSocket(self, member) for member in members if member.state is MemberState.CONNECTED]
+
+    # -- sessions and requests of clients ----------------------------------------------------------------
+
+    def _member(self, sid: str, namespace: str | None) -> Member:
+        member = self.manager.member(sid, namespace)
+        if member is None:
+            raise KeyError(f"{sid} is not connected to {namespace or '/'}")
+        return member
+
+    async def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
+        """The user session. Raises: KeyError for an unknown client."""
+        member = self._member(sid, namespace)
+        session: dict[str, Any] = member.session.session.setdefault(member.namespace, {})
+        return session
+
+    async def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
+        """Replace the user session. Raises: KeyError for an unknown client."""
+        member = self._member(sid, namespace)
+        member.session.session[member.namespace] = session
+
+    def transport(self, sid: str, namespace: str | None = None) -> str:
+        """``polling``, ``xhr-streaming`` or ``websocket``. Raises: KeyError for an unknown client."""
+        return self._member(sid, namespace).session.transport
+
+    def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any] | None:
+        """The handshake request; None for an unknown client."""
+        member = self.manager.member(sid, namespace)
+        return None if member is None else member.session.request.environ()
+
+    async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
+        """Disconnect a client from a namespace. Returns when its disconnect handler has run."""
+        member = self.manager.member(sid, namespace)
+        if member is None or member.state is not MemberState.CONNECTED:
+            return
+        self._send(member.session, codec.DISCONNECT, member.namespace)
+        await self._leave(member, reasons.SERVER_DISCONNECT)
+
+    async def drain(self, timeout_s: float = 10.0) -> None:
+        """Finish handlers that run, tell every client to reconnect and wait until they know; then cut what is left."""
+        await self.eio.drain(timeout_s)
+
+    def instrument(
+        self,
+        auth: Any = None,
+        mode: str = "development",
+        read_only: bool = False,
+        server_id: str | None = None,
+        namespace: str = "/admin",
+        server_stats_interval: int = 2,
+    ) -> Any:
+        """Report to the Socket.IO Admin UI; see python-socketio."""
+        from .admin import InstrumentedServer
+
+        return InstrumentedServer(
+            self,
+            auth=auth,
+            mode=mode,
+            read_only=read_only,
+            server_id=server_id,
+            namespace=namespace,
+            server_stats_interval=server_stats_interval,
+        )
+
+    # -- from the engine (transports.engine.Application) -------------------------------------------------
+
+    def session_opens(self, session: Session) -> None:
+        session.application = Client()
+        session.application_deadline = self.eio.now() + self.connect_timeout_s
+
+    def deadline_passed(self, session: Session) -> None:
+        if not session.application.members:
+            session.close(reasons.CONNECT_TIMEOUT)
+
+    def session_closed(self, session: Session, reason: str) -> None:
+        client: Client = session.application
+        client.awaited = None
+        for member in list(client.members.values()):
+            if member.state is MemberState.CONNECTED:
+                self.eio.spawn(self._leave(member, reason))
+
+    def message_received(self, session: Session, data: str | bytes) -> None:
+        client: Client = session.application
+        try:
+            packet = client.awaited
+            if packet is None:
+                packet = self.packet_class(encoded_packet=data)
+                if packet.attachment_count:
+                    self._expected_member(client, packet)
+                    client.awaited = packet
+                    return
+            elif packet.add_attachment(data):
+                client.awaited = None
+            else:
+                return
+            packet_type = packet.packet_type
+            if packet_type == codec.EVENT or packet_type == codec.BINARY_EVENT:
+                self._receive_event(client, packet)
+            elif packet_type == codec.ACK or packet_type == codec.BINARY_ACK:
+                member = self._expected_member(client, packet)
+                if member is not None:
+                    self.manager.acknowledge(member, packet.id, packet.data)
+            elif packet_type == codec.CONNECT:
+                self._receive_connect(session, client, packet)
+            else:
+                self._receive_disconnect(client, packet.namespace or "/")
+        except (ValueError, TypeError, KeyError, IndexError) as error:  # TypeError, …: of custom packet classes
+            if session.port is not None:
+                session.port_failed(session.port, RemoteProtocolError(str(error) or "malformed packet"))
+
+    def _expected_member(self, client: Client, packet: Any) -> Member | None:
+        """The member a packet is for; None where it has just left.
+
+        Raises: PacketError for a namespace that the client never joined.
+        """
+        namespace = packet.namespace or "/"
+        member = client.members.get(namespace)
+        if member is not None and member.state is MemberState.CONNECTED:
+            return member
+        if namespace not in client.joined:
+            raise codec.PacketError(f"packet for {namespace}, which was not joined")
+        return None
+
+    def _send(
+        self, session: Session, packet_type: int, namespace: str, data: Any = None, ack_id: int | None = None
+    ) -> None:
+        packet = self.packet_class(packet_type, data=data, namespace=namespace, id=ack_id)
+        session.send(codec.to_outbound(packet))
+
+    # -- connect ---------------------------------------------------------------------------------------
+
+    def _accepts(self, namespace: str) -> bool:
+        return (
+            namespace in self.handlers
+            or namespace in self.namespace_handlers
+            or self.namespaces == "*"
+            or namespace in self.namespaces
+            or self._dispatcher.matches(namespace)
+        )
+
+    def join(self, session: Session, namespace: str) -> Member:
+        """A client asks to join ``namespace``: its member there, not yet connected."""
+        member = self.manager.add_member(session, namespace)
+        session.application.members[namespace] = member
+        return member
+
+    def _receive_connect(self, session: Session, client: Client, packet: Any) -> None:
+        namespace = packet.namespace or "/"
+        refusal = None
+        if namespace.startswith("*") or not self._accepts(namespace):
+            refusal = "Invalid namespace"
+        elif namespace in client.members:
+            refusal = "Already connected to this namespace"
+        elif len(client.members) >= MAX_NAMESPACES:
+            refusal = "Too many namespaces"
+        if refusal is not None:
+            self._send(session, codec.CONNECT_ERROR, namespace, {"message": refusal})
+            return
+        session.application_deadline = 0.0
+        member = self.join(session, namespace)
+        if self.always_connect:
+            self._confirm(member)
+        target = self._dispatcher.target("connect", namespace)
+        if target is None and not self._connect_middleware and "_trigger_event" not in self.__dict__:
+            self._confirm(member)
+        else:
+            self.eio.spawn(self._connect(member, packet.data))
+
+    def _confirm(self, member: Member) -> None:
+        """Tell the client that it is connected."""
+        if member.state is MemberState.CONNECTING:
+            member.session.application.joined.add(member.namespace)
+            self._send(member.session, codec.CONNECT, member.namespace, {"sid": member.sid})
+            self.manager.admit(member)
+
+    async def _connect(self, member: Member, auth: Any) -> None:
+        refusal = await self._ask_to_connect(member, auth or None)
+        if refusal is None:
+            self._confirm(member)
+            if member.session.closing or member.session.closed:
+                # It left while the handler was thinking: the handler has accepted it, so it is told of the end.
+                await self._leave(member, member.session.close_reason)
+            return
+        self.manager.begin_leave(member)
+        self._send(
+            member.session,
+            codec.DISCONNECT if self.always_connect else codec.CONNECT_ERROR,
+            member.namespace,
+            None if self.always_connect else refusal,
+        )
+        self._forget(member)
+
+    async def _ask_to_connect(self, member: Member, auth: Any) -> Any:
+        """None, or the payload of the refusal."""
+        environ = member.session.request.environ()
+        try:
+            for middleware in self._middleware(self._connect_middleware, member.namespace):
+                answer = middleware(member.sid, environ, auth)
+                if inspect.isawaitable(answer):
+                    answer = await answer
+                if answer is False:
+                    return exceptions.ConnectionRefusedError().error_args
+            answer = await self._trigger_event("connect", member.namespace, member.sid, environ, auth)
+        except exceptions.ConnectionRefusedError as refused:
+            return refused.error_args
+        except ConnectionRefusedError:
+            return {"message": "Connection refused by server"}
+        except Exception:  # the application's handler; the client gets an answer all the same
+            logger.exception("connect handler of %s failed", member.namespace)
+            return {"message": "Internal server error"}
+        return exceptions.ConnectionRefusedError().error_args if answer is False else None
+
+    @staticmethod
+    def _middleware(registered: dict[str, list[Any]], namespace: str) -> list[Any]:
+        if not registered:
+            return []
+        return [*registered.get("*", ()), *registered.get(namespace, ())]
+
+    # -- disconnect ------------------------------------------------------------------------------------
+
+    def _receive_disconnect(self, client: Client, namespace: str) -> None:
+        member = client.members.get(namespace)
+        if member is not None and member.state is MemberState.CONNECTED:
+            self.eio.spawn(self._leave(member, reasons.CLIENT_DISCONNECT))
+
+    async def _leave(self, member: Member, reason: str) -> None:
+        if member.state is not MemberState.CONNECTED:
+            return
+        self.manager.begin_leave(member)
+        try:
+            await self._trigger_event("disconnect", member.namespace, member.sid, reason)
+        except Exception:  # the application's handler; the client leaves all the same
+            logger.exception("disconnect handler of %s failed", member.namespace)
+        finally:
+            self._forget(member)
+
+    def _forget(self, member: Member) -> None:
+        self.manager.remove_member(member)
+        members = member.session.application.members
+        if members.get(member.namespace) is member:
+            del members[member.namespace]
+
+    # -- events ----------------------------------------------------------------------------------------
+
+    def _receive_event(self, client: Client, packet: Any) -> None:
+        member = self._expected_member(client, packet)
+        if member is None:
+            return
+        event, *arguments = packet.data
+        if self._event_middleware or "_trigger_event" in self.__dict__:
+            self._in_turn(member, lambda: self._handle_event_slowly(member, event, arguments, packet.id))
+            return
+        target = self._dispatcher.target(event, member.namespace)
+        if target is None:
+            return
+        if target.is_coroutine or member.turns:
+            self._in_turn(member, lambda: self._run_handler(member, target, arguments, packet.id))
+            return
+        try:
+            result = target.handler(*target.prefix, member.sid, *arguments)
+        except Exception:  # the application's handler
+            logger.exception("handler of %r failed", event)
+            return
+        if inspect.isawaitable(result):
+            self._in_turn(member, lambda: self._finish_handler(member, result, packet.id))
+        else:
+            self._acknowledge(member, packet.id, result)
+
+    def _in_turn(self, member: Member, handle: Callable[[], Awaitable[None]]) -> None:
+        """Run ``handle`` now, or after the client's earlier events where handlers are not concurrent."""
+        if self.async_handlers:
+            self.eio.spawn(handle())
+        elif member.turns:
+            member.turns.append(handle)
+        else:
+            member.turns = deque((handle,))
+            self.eio.spawn(self._take_turns(member))
+
+    async def _take_turns(self, member: Member) -> None:
+        turns = member.turns
+        while turns:
+            await turns[0]()
+            turns.popleft()
+
+    async def _run_handler(self, member: Member, target: Target, arguments: list[Any], ack_id: int | None) -> None:
+        try:
+            result = target.handler(*target.prefix, member.sid, *arguments)
+            if inspect.isawaitable(result):
+                result = await result
+        except Exception:  # the application's handler
+            logger.exception("event handler failed")
+            return
+        self._acknowledge(member, ack_id, result)
+
+    async def _finish_handler(self, member: Member, result: Awaitable[Any], ack_id: int | None) -> None:
+        try:
+            answer = await result
+        except Exception:  # the application's handler
+            logger.exception("event handler failed")
+            return
+        self._acknowledge(member, ack_id, answer)
+
+    async def _handle_event_slowly(self, member: Member, event: Any, arguments: list[Any], ack_id: int | None) -> None:
+        """With middleware, or with ``_trigger_event`` replaced, as the admin interface does."""
+        try:
+            for middleware in self._middleware(self._event_middleware, member.namespace):
+                answer = middleware(member.sid, event, arguments)
+                if inspect.isawaitable(answer):
+                    answer = await answer
+                if answer is False:
+                    return
+                if answer is not None:
+                    arguments = list(answer)
+            result = await self._trigger_event(event, member.namespace, member.sid, *arguments)
+        except EventRefusedError as refused:
+            self._acknowledge(member, ack_id, refused.args)
+            return
+        except Exception:  # the application's handler or middleware
+            logger.exception("handler of %r failed", event)
+            return
+        if result is not self.not_handled:
+            self._acknowledge(member, ack_id, result)
+
+    def _acknowledge(self, member: Member, ack_id: int | None, result: Any) -> None:
+        if ack_id is None or member.state is not MemberState.CONNECTED:
+            return
+        try:
+            self._send(member.session, codec.ACK, member.namespace, as_arguments(result), ack_id)
+        except (TypeError, ValueError):
+            logger.exception("what a handler returned cannot be sent as an ack")
+
+    async def _trigger_event(self, event: Any, namespace: str, *args: Any) -> Any:
+        """Call the handler of an event; ``not_handled`` where there is none."""
+        target = self._dispatcher.target(event, namespace)
+        if target is None:
+            return self.not_handled
+        result = target.handler(*target.prefix, *args)
+        return await result if inspect.isawaitable(result) else result
+
+    # -- python-socketio's inner calls, kept for code that knows them -------------------------------------
+
+    async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
+        session = self.eio.sockets.get(eio_sid)
+        if session is not None:
+            session.send(codec.to_outbound(pkt))
+
+
+def _packet_class(serializer: Any, json_module: Any) -> Any:
+    if serializer == "msgpack":
+        return codec.MsgpackPacket
+    if serializer != "default":
+        return serializer
+    if json_module is None:
+        return codec.JsonPacket
+    return codec.json_packet_with(json_module)
