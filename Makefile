@@ -33,4 +33,4 @@ client: ## Build the browser client into gateway/static
 	scripts/client
 
 clean: ## Remove what the other targets made
-	rm -rf .venv build dist node_modules client_js/node_modules client_js/dist benchmarks/build benchmarks/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist node_modules client_js/node_modules client_js/dist client_js/build tests/conformance/node_modules benchmarks/build benchmarks/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,9 @@
+export {
+  transports,
+  withStreaming,
+  type ClientOptions,
+  type StreamingClientOptions,
+  type TransportName,
+} from "./options.js";
+export { Polling, WebSocket, WebTransport, XhrStreaming } from "./transports/index.js";
+export type { StreamingOptions, TransportOptions } from "./transports/index.js";

@@ -1,0 +1,4 @@
+export { NodeWebSocket as WebSocket, WebTransport } from "socket.io-client";
+export type { StreamingOptions, TransportOptions } from "./options.js";
+export { Polling } from "./polling.js";
+export { XhrStreaming } from "./xhr-streaming.js";
