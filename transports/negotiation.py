@@ -143,9 +143,10 @@ class Negotiator:
             session.flush()
         else:
             stream = XhrStreamingPort(session, engine.stream_max_bytes, engine.stream_max_s)
-            stream.open(exchange, engine.now(), opening)
-            session.run = None
+            stream.open(exchange, engine.now())
+            session.run = opening
             session.open(stream)
+            session.flush()
 
     def _polling_port(self, session: Session, request: HttpRequest) -> PollingPort:
         threshold = self._engine.compression_threshold if self._engine.http_compression else None
@@ -181,10 +182,7 @@ class Negotiator:
         if isinstance(port, PollingPort):
             port.open(exchange)
         elif isinstance(port, XhrStreamingPort):
-            first = session.run if is_current and session.state < State.CLOSING else None
-            port.open(exchange, self._engine.now(), first)
-            if first is not None:
-                session.run = None
+            port.open(exchange, self._engine.now())
         if session.state == State.CLOSING:
             session.say_goodbye()
         elif is_current:

@@ -144,6 +144,19 @@ class Run:
         """Long-polling body of the whole run: packets with the separator between them."""
         return self.records[:-1]
 
+    def take(self, nbytes: int) -> tuple[Run, Run | None]:
+        """Whole messages until ``nbytes`` are reached (at least one), and the rest."""
+        if self.parent is None:
+            return self, None
+        messages = self.messages()
+        count = total = 0
+        for message in messages:
+            if total >= nbytes and count:
+                break
+            total += message.nbytes
+            count += 1
+        return Run(Run.of(messages[: count - 1]), messages[count - 1]), Run.of(messages[count:])
+
     def split(self, packet_count: int) -> tuple[Run, Run | None]:
         """The first ``packet_count`` packets (at least one), and the rest.
 

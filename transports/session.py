@@ -419,7 +419,7 @@ class Session:
                 self.has_grown()
 
     def port_resumed(self, port: Port) -> None:
-        if port is self.port:
+        if port is self.port and port.writable:
             self.stuck_bytes = 0
             self._has_room()
             self.flush()

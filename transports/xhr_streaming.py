@@ -161,8 +161,8 @@ class XhrStreamingPort:
         self._unacknowledged: list[Run] = []
         self.writable = False
 
-    def open(self, exchange: HttpExchange, now: float, first: Run | None) -> None:
-        """A GET has come; the response begins with padding, what has to be repeated, and ``first``.
+    def open(self, exchange: HttpExchange, now: float) -> None:
+        """A GET has come; the response begins with padding and what has to be repeated.
 
         Raises: SessionError where another response is open and the client does not count, or where its count
             cannot be right; RequestRefused for a malformed parameter; ConnectionError.
@@ -182,12 +182,11 @@ class XhrStreamingPort:
         self._response_ends = now + self._max_s
         self.writable = True
         begin = None if padding is None else Run(None, padding)
-        for message in [*repeat, *([] if first is None else first.messages())]:
+        for message in repeat:
             begin = Run(begin, message)
         response.begin(transport, [*_HEADERS, *exchange.extra_headers], begin)
         if begin is not None:
             self._count(begin)
-        self._end_if_full()
 
     def _acknowledge(self, count: int | None) -> list[OutboundMessage]:
         """Take the client's count; returns what has to be sent once more."""
@@ -219,11 +218,6 @@ class XhrStreamingPort:
         if self._is_counting:
             self._unacknowledged.append(run)
 
-    def _end_if_full(self) -> None:
-        response = self._response
-        if response is not None and response.sent_bytes >= self._max_bytes:
-            self._end_response(None)
-
     def _end_response(self, last: Run | None) -> None:
         response = self._response
         if response is None:
@@ -238,12 +232,17 @@ class XhrStreamingPort:
 
     def write(self, run: Run) -> Run | None:
         response = self._response
-        if response is not None:
-            response.write(run)
-            self._count(run)
-            if response.sent_bytes >= self._max_bytes:
-                self._end_response(None)
-        return None
+        if response is None:
+            return run
+        rest: Run | None = None
+        room = self._max_bytes - response.sent_bytes
+        if run.nbytes > room:
+            run, rest = run.take(room)
+        response.write(run)
+        self._count(run)
+        if response.sent_bytes >= self._max_bytes or rest is not None:
+            self._end_response(None)
+        return rest
 
     def buffered_bytes(self) -> int:
         return 0 if self._response is None else self._response.buffered_bytes()
