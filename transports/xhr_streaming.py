@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .session import Session
 
 MAX_PADDING_BYTES: Final = 65536
+#: How long a client that counts may take to come back after a response was cut.
+RESUME_S: Final = 15.0
 #: How long the last bytes of an ended response may take to leave.
 LINGER_S: Final = 30.0
 
@@ -141,6 +143,7 @@ class XhrStreamingPort:
         "_max_s",
         "_response",
         "_response_ends",
+        "_resume_by",
         "_sent",
         "_session",
         "_unacknowledged",
@@ -155,6 +158,7 @@ class XhrStreamingPort:
         self._max_s = max_s
         self._response: StreamResponse | None = None
         self._response_ends = 0.0
+        self._resume_by = 0.0  # 0 while no cut response is to be resumed
         self._is_counting = False
         self._sent = 0  # records written so far, on all responses
         self._acknowledged = 0  # of these, how many the client is known to have
@@ -180,6 +184,7 @@ class XhrStreamingPort:
         transport.set_write_buffer_limits()
         self._response = response
         self._response_ends = now + self._max_s
+        self._resume_by = 0.0
         self.writable = True
         begin = None if padding is None else Run(None, padding)
         for message in repeat:
@@ -248,11 +253,16 @@ class XhrStreamingPort:
         return 0 if self._response is None else self._response.buffered_bytes()
 
     def deadline(self) -> float | None:
-        return None if self._response is None else self._response_ends
+        if self._response is not None:
+            return self._response_ends
+        return self._resume_by or None
 
     def on_deadline(self, now: float) -> None:
-        if self._response is not None and now >= self._response_ends:
-            self._end_response(None)
+        if self._response is not None:
+            if now >= self._response_ends:
+                self._end_response(None)
+        elif self._resume_by and now >= self._resume_by and self._session is not None:
+            self._session.port_lost(self, reasons.TRANSPORT_CLOSE)
 
     def release(self) -> None:
         self._end_response(Run(None, NOOP))
@@ -278,14 +288,16 @@ class XhrStreamingPort:
     # -- of the response -------------------------------------------------------------------------------
 
     def response_lost(self, response: StreamResponse) -> None:
-        """The connection broke. A counting client may come back for the rest; heartbeats end the wait."""
+        """The connection broke. A counting client may come back for the rest within ``RESUME_S``."""
         if response is not self._response:
             return
         self._response = None
         self.writable = False
         if self._session is not None:
             if self._is_counting:
+                self._resume_by = self._session.engine.now() + RESUME_S
                 self._session.port_paused(self)
+                self._session.arm()
             else:
                 self._session.port_lost(self, reasons.TRANSPORT_CLOSE)
 
