@@ -112,6 +112,7 @@ def serve(settings: Settings) -> None:
         backlog=settings.backlog,
         ssl_context=ssl_context,
         drain_timeout=settings.drain_timeout_s,
+        tune_collector=True,
         access_log=logging.getLogger("aiohttp.access") if settings.access_log else None,
         print=announce,
     )

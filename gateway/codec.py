@@ -16,7 +16,7 @@ import msgpack
 import orjson
 from socketio import msgpack_packet, packet
 
-from transports.outbound import OutboundMessage, OutboundPacket
+from transports.outbound import OutboundMessage
 
 CONNECT: Final = 0
 DISCONNECT: Final = 1
@@ -137,14 +137,9 @@ class JsonPacket(packet.Packet):
             end = len(encoded_packet) if comma < 0 else comma
             self.namespace = encoded_packet[position:end].partition("?")[0]
             position = end + 1
-        start = position
-        while encoded_packet[position : position + 1] in _DIGITS:
-            position += 1
-        if position > start:
-            if position - start > _MAX_ACK_DIGITS:
-                raise PacketError("ack id is too long")
-            self.id = int(encoded_packet[start:position])
         body = encoded_packet[position:]
+        if body[:1] in _DIGITS:
+            body = self._take_ack_id(body)
         if body:
             try:
                 self.data = self._loads(body)
@@ -154,6 +149,15 @@ class JsonPacket(packet.Packet):
         if packet_type >= BINARY_EVENT and not attachment_count:
             self.packet_type = packet_type - 3
         return attachment_count
+
+    def _take_ack_id(self, rest: str) -> str:
+        end = 1
+        while rest[end : end + 1] in _DIGITS:
+            end += 1
+        if end > _MAX_ACK_DIGITS:
+            raise PacketError("ack id is too long")
+        self.id = int(rest[:end])
+        return rest[end:]
 
     def add_attachment(self, attachment: bytes) -> bool:
         """The next attachment; True once the packet is whole.
@@ -284,17 +288,11 @@ def check_payload(packet_type: int, data: Any, ack_id: int | None) -> None:
 def to_outbound(packet: Any) -> OutboundMessage:
     """A Socket.IO packet, of any ``serializer``, as what sessions send."""
     if isinstance(packet, JsonPacket):
-        text, attachments = packet.encode_parts()
-        if not attachments:
-            return OutboundMessage((OutboundPacket(b"4" + text),))
-        return OutboundMessage(
-            [OutboundPacket(b"4" + text), *[OutboundPacket(attachment, True) for attachment in attachments]]
-        )
+        text, binary = packet.encode_parts()
+        return OutboundMessage(b"4" + text, binary)
     encoded = packet.encode()
     parts = encoded if isinstance(encoded, list) else [encoded]
-    return OutboundMessage(
-        [
-            OutboundPacket(b"4" + part.encode()) if isinstance(part, str) else OutboundPacket(bytes(part), True)
-            for part in parts
-        ]
-    )
+    first, *rest = parts
+    if isinstance(first, str):
+        return OutboundMessage(b"4" + first.encode(), [bytes(part) for part in rest])
+    return OutboundMessage(None, [bytes(part) for part in parts])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ class Member:
         self.acks: dict[int, PendingAck] | None = None
         self.next_ack_id = 1
         #: Handlers that wait for their turn, where events are handled one after the other.
-        self.turns: deque[Callable[[], Awaitable[None]]] | None = None
+        self.turns: deque[Callable[[], Coroutine[Any, Any, None]]] | None = None
 
     def expect_ack(self, pending: PendingAck) -> int:
         """The id under which the client will answer."""

@@ -17,6 +17,8 @@ from aiohttp.web_runner import BaseSite
 from transports.hosts.aiohttp import attached_engines
 from transports.hosts.listener import Listener
 
+from . import collector
+
 
 class AppRunner(web.AppRunner):
     """An ``aiohttp.web.AppRunner`` whose sites listen with the fast listener.
@@ -125,6 +127,7 @@ async def run(
     print: Callable[..., None] | None = print,  # noqa: A002 - aiohttp's name
     handle_signals: bool = True,
     drain_timeout: float = 10.0,
+    tune_collector: bool = False,
     host: str | Iterable[str] | None = None,
     port: int | None = None,
     path: Any = None,
@@ -137,6 +140,7 @@ async def run(
 ) -> None:
     """What ``run_app`` does, as a coroutine for those who own the loop. Ends on SIGINT, SIGTERM or cancellation.
 
+    ``tune_collector``: once started, make the cyclic collector of this process run rarely (``gateway.collector``).
     On the way out it stops accepting, drains every attached server for at most ``drain_timeout`` seconds, and
     cleans the application up.
     """
@@ -157,6 +161,8 @@ async def run(
         )
         for site in started:
             await site.start()
+        if tune_collector:
+            collector.tune()
         if print is not None:
             print(f"======== Running on {', '.join(sorted(_address(site) for site in started))} ========")
         async with stop_signals() if handle_signals else contextlib.nullcontext(asyncio.Event()) as stopped:
@@ -189,7 +195,8 @@ def run_app(
 ) -> None:
     """Run an application until SIGINT or SIGTERM, on uvloop, with the fast listener.
 
-    Takes what ``aiohttp.web.run_app`` takes, and ``drain_timeout``: seconds for telling clients to reconnect (10).
+    Takes what ``aiohttp.web.run_app`` takes, ``drain_timeout``: seconds for telling clients to reconnect (10), and
+    ``tune_collector`` (see ``run``).
     """
     loop = loop or new_event_loop()
     try:

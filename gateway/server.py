@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final
 
 import socketio
@@ -513,6 +513,9 @@ class Server(socketio.AsyncServer):
         target = self._dispatcher.target(event, member.namespace)
         if target is None:
             return
+        if target.is_coroutine and self.async_handlers:
+            self.eio.spawn(self._run_handler(member, target, arguments, packet.id))
+            return
         if target.is_coroutine or member.turns:
             self._in_turn(member, lambda: self._run_handler(member, target, arguments, packet.id))
             return
@@ -526,7 +529,7 @@ class Server(socketio.AsyncServer):
         else:
             self._acknowledge(member, packet.id, result)
 
-    def _in_turn(self, member: Member, handle: Callable[[], Awaitable[None]]) -> None:
+    def _in_turn(self, member: Member, handle: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run ``handle`` now, or after the client's earlier events where handlers are not concurrent."""
         if self.async_handlers:
             self.eio.spawn(handle())

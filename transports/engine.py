@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, ClassVar, Protocol
 
 import engineio
@@ -21,7 +21,7 @@ from . import reasons
 from .cors import AllowedOrigins, CorsPolicy
 from .counters import Counters
 from .negotiation import Negotiator
-from .outbound import OutboundMessage, OutboundPacket, Run
+from .outbound import OutboundMessage, Run
 from .ports import HttpExchange
 from .request import HttpRequest
 from .session import WRITE_THROUGH_BYTES, Session
@@ -162,9 +162,9 @@ class Engine(engineio.AsyncServer):
         """Monotonic seconds."""
         return self.loop.time()
 
-    def spawn(self, coroutine: Awaitable[Any]) -> asyncio.Task[Any]:
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task that is kept until it ends; ``shutdown`` waits for it."""
-        task: asyncio.Task[Any] = asyncio.ensure_future(coroutine)
+        task: asyncio.Task[Any] = self.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -253,7 +253,7 @@ class Engine(engineio.AsyncServer):
             "maxPayload": self.max_payload_bytes,
         }
         self.counters.opened += 1
-        return OutboundMessage.of_text(b"0" + orjson.dumps(handshake))
+        return OutboundMessage(b"0" + orjson.dumps(handshake))
 
     def upgrades_from(self, transport: str) -> list[str]:
         """The transports a session on ``transport`` may go on to."""
@@ -330,19 +330,20 @@ class Engine(engineio.AsyncServer):
     async def send(self, sid: str, data: Any) -> None:
         """Send a message: text, bytes, or a list or dict as JSON."""
         if isinstance(data, (bytes, bytearray, memoryview)):
-            packet = OutboundPacket(bytes(data), is_binary=True)
+            message = OutboundMessage(None, (bytes(data),))
         elif isinstance(data, str):
-            packet = OutboundPacket(b"4" + data.encode())
+            message = OutboundMessage(b"4" + data.encode())
         else:
-            packet = OutboundPacket(b"4" + orjson.dumps(data))
-        self._send(sid, OutboundMessage((packet,)))
+            message = OutboundMessage(b"4" + orjson.dumps(data))
+        self._send(sid, message)
 
     async def send_packet(self, sid: str, pkt: Any) -> None:
         """Send an ``engineio.packet.Packet``."""
         encoded = pkt.encode()
-        is_binary = isinstance(encoded, (bytes, bytearray))
-        data = bytes(encoded) if is_binary else encoded.encode()
-        self._send(sid, OutboundMessage((OutboundPacket(data, is_binary),)))
+        if isinstance(encoded, str):
+            self._send(sid, OutboundMessage(encoded.encode()))
+        else:
+            self._send(sid, OutboundMessage(None, (bytes(encoded),)))
 
     def _send(self, sid: str, message: OutboundMessage) -> None:
         session = self.sockets.get(sid)

@@ -18,60 +18,56 @@ from .protocol.packets import SEPARATOR_BYTE, encode_binary
 MESSAGE_OVERHEAD_BYTES: Final = 256
 
 
-class OutboundPacket:
-    """One Engine.IO packet: text with its type character, or a binary message."""
-
-    __slots__ = ("data", "is_binary")
-
-    def __init__(self, data: bytes, is_binary: bool = False) -> None:
-        self.data = data
-        self.is_binary = is_binary
-
-    def as_frame(self) -> bytes:
-        return encode_frame(BINARY if self.is_binary else TEXT, self.data)
-
-    def as_text(self) -> bytes:
-        """As long-polling and streaming carry it, without separator."""
-        return encode_binary(self.data) if self.is_binary else self.data
-
-
 class OutboundMessage:
-    """Packets that belong together (a Socket.IO packet and its attachments), oldest first.
+    """One message: a text packet with its type character, and the binary packets that belong to it.
 
-    Each wire form is built when the first session needs it. ``nbytes`` is what the message counts for in
-    buffers.
+    A binary message without text has ``text`` None. Each wire form is built when the first session needs it.
+    ``nbytes`` is what the message counts for in buffers.
     """
 
-    __slots__ = ("_frames", "_records", "nbytes", "packets")
+    __slots__ = ("_frames", "_records", "attachments", "nbytes", "packet_count", "text")
 
-    def __init__(self, packets: Sequence[OutboundPacket]) -> None:
-        self.packets = packets
-        self.nbytes = MESSAGE_OVERHEAD_BYTES + sum(len(packet.data) for packet in packets)
+    def __init__(self, text: bytes | None, attachments: Sequence[bytes] = ()) -> None:
+        self.text = text
+        self.attachments = attachments
+        self.nbytes = MESSAGE_OVERHEAD_BYTES if text is None else MESSAGE_OVERHEAD_BYTES + len(text)
+        self.packet_count = 0 if text is None else 1
+        if attachments:
+            self.nbytes += sum(map(len, attachments))
+            self.packet_count += len(attachments)
         self._frames: bytes | None = None
         self._records: bytes | None = None
-
-    @classmethod
-    def of_text(cls, encoded: bytes) -> OutboundMessage:
-        """A message of one text packet, type character included."""
-        return cls((OutboundPacket(encoded),))
 
     @property
     def frames(self) -> bytes:
         """WebSocket frames. Servers do not mask, so they are the same for every client."""
         frames = self._frames
         if frames is None:
-            frames = self._frames = b"".join([packet.as_frame() for packet in self.packets])
+            text = self.text
+            frames = b"" if text is None else encode_frame(TEXT, text)
+            if self.attachments:
+                frames += b"".join([encode_frame(BINARY, attachment) for attachment in self.attachments])
+            self._frames = frames
         return frames
 
     @property
     def records(self) -> bytes:
-        """Text packets, each ended by the separator: xhr-streaming's records."""
+        """Text packets, each ended by the separator: what xhr-streaming and long-polling carry."""
         records = self._records
         if records is None:
-            records = self._records = b"".join(
-                [part for packet in self.packets for part in (packet.as_text(), SEPARATOR_BYTE)]
-            )
+            packets = [] if self.text is None else [self.text]
+            packets += [encode_binary(attachment) for attachment in self.attachments]
+            packets.append(b"")
+            records = self._records = SEPARATOR_BYTE.join(packets)
         return records
+
+    def divide(self, packet_count: int) -> tuple[OutboundMessage, OutboundMessage]:
+        """The first ``packet_count`` packets (more than none, fewer than all), and the rest."""
+        taken = packet_count if self.text is None else packet_count - 1
+        return (
+            OutboundMessage(self.text, self.attachments[:taken]),
+            OutboundMessage(None, self.attachments[taken:]),
+        )
 
 
 class Run:
@@ -87,10 +83,10 @@ class Run:
         self.message = message
         if parent is None:
             self.nbytes = message.nbytes
-            self.packet_count = len(message.packets)
+            self.packet_count = message.packet_count
         else:
             self.nbytes = parent.nbytes + message.nbytes
-            self.packet_count = parent.packet_count + len(message.packets)
+            self.packet_count = parent.packet_count + message.packet_count
         self._chunk: bytes | None = None
         self._frames: bytes | None = None
         self._records: bytes | None = None
@@ -164,19 +160,15 @@ class Run:
         """
         if self.packet_count <= packet_count:
             return self, None
-        taken: list[OutboundMessage] = []
-        left = packet_count
         messages = self.messages()
-        for index, message in enumerate(messages):
-            size = len(message.packets)
-            if size > left:
-                rest = [OutboundMessage(message.packets[left:]), *messages[index + 1 :]] if left else messages[index:]
-                if left:
-                    taken.append(OutboundMessage(message.packets[:left]))
-                break
-            taken.append(message)
-            left -= size
-        head = Run.of(taken)
-        if head is None:
-            raise ValueError("packet_count must be at least 1")
-        return head, Run.of(rest)
+        taken = 0
+        left = packet_count
+        while left and messages[taken].packet_count <= left:
+            left -= messages[taken].packet_count
+            taken += 1
+        first, last = messages[:taken], messages[taken:]
+        if left:
+            head, tail = last[0].divide(left)
+            first.append(head)
+            last[0] = tail
+        return Run(Run.of(first[:-1]), first[-1]), Run.of(last)

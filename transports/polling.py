@@ -19,8 +19,8 @@ from .request import Headers, HttpRequest
 if TYPE_CHECKING:
     from .session import Session
 
-NOOP: Final = OutboundMessage.of_text(b"6")
-CLOSE: Final = OutboundMessage.of_text(b"1")
+NOOP: Final = OutboundMessage(b"6")
+CLOSE: Final = OutboundMessage(b"1")
 
 #: python-engineio's clients refuse a payload of more packets than this, on any server.
 PYTHON_CLIENT_PACKETS: Final = 16

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tidegate.session")
 
-PING: Final = OutboundMessage.of_text(b"2")
-_PROBE_ANSWER: Final = OutboundMessage.of_text(b"3probe")
+PING: Final = OutboundMessage(b"2")
+_PROBE_ANSWER: Final = OutboundMessage(b"3probe")
 
 #: What is pending beyond this leaves at once instead of at the end of the loop's turn.
 WRITE_THROUGH_BYTES: Final = 64 * 1024

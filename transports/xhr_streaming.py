@@ -51,7 +51,7 @@ def padding_message(request: HttpRequest) -> OutboundMessage | None:
     Raises: RequestRefused.
     """
     size = _number(request, "padding", MAX_PADDING_BYTES)
-    return OutboundMessage.of_text(b"6" + b" " * (size - 2)) if size is not None and size >= 2 else None
+    return OutboundMessage(b"6" + b" " * (size - 2)) if size is not None and size >= 2 else None
 
 
 class StreamResponse(asyncio.Protocol):
