@@ -13,7 +13,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 import socketio
 from socketio import exceptions
@@ -35,6 +35,7 @@ logger = logging.getLogger("tidegate.server")
 #: Namespaces one connection may join.
 MAX_NAMESPACES: Final = 1000
 
+Handler = TypeVar("Handler", bound=Callable[..., Any])
 ConnectMiddleware = Callable[[str, dict[str, Any], Any], Any]
 EventMiddleware = Callable[[str, Any, list[Any]], Any]
 
@@ -132,6 +133,16 @@ class Server(socketio.AsyncServer):
         """Register a handler; see python-socketio. ``namespace`` may also be a pattern or a function, as in ``of``."""
         self._dispatcher.forget()
         return super().on(event, handler, namespace=self._namespace_name(namespace))
+
+    @overload
+    def event(self, handler: Handler, /) -> Handler: ...
+
+    @overload
+    def event(self, *, namespace: Any = None) -> Callable[[Handler], Handler]: ...
+
+    def event(self, *args: Any, **kwargs: Any) -> Any:
+        """Register a handler under its function's name; see python-socketio."""
+        return super().event(*args, **kwargs)
 
     def register_namespace(self, namespace_handler: Any) -> None:
         """Register a class namespace. Its ``namespace`` may be a pattern or a function, as in ``of``."""
@@ -329,6 +340,7 @@ class Server(socketio.AsyncServer):
         session.application_deadline = self.eio.now() + self.connect_timeout_s
 
     def deadline_passed(self, session: Session) -> None:
+        # A connect handler that still thinks holds the connection open.
         if not session.application.members:
             session.close(reasons.CONNECT_TIMEOUT)
 
@@ -416,7 +428,6 @@ class Server(socketio.AsyncServer):
         if refusal is not None:
             self._send(session, codec.CONNECT_ERROR, namespace, {"message": refusal})
             return
-        session.application_deadline = 0.0
         member = self.join(session, namespace)
         if self.always_connect:
             self._confirm(member)
@@ -429,6 +440,7 @@ class Server(socketio.AsyncServer):
     def _confirm(self, member: Member) -> None:
         """Tell the client that it is connected."""
         if member.state is MemberState.CONNECTING:
+            member.session.application_deadline = 0.0
             member.session.application.joined.add(member.namespace)
             self._send(member.session, codec.CONNECT, member.namespace, {"sid": member.sid})
             self.manager.admit(member)

@@ -8,9 +8,9 @@ are written down nowhere else:
 
 Nothing here reads the environment or looks for a file; `gateway.cli` hands both in. Only `read_file` and
 `Settings.ssl_context` open files, those they are told of. Other modules take everything about settings from
-here; what it is made of stands, one way, in
+here. It is made of these, each of which may import those to its left:
 
-    setting_problems → setting_kinds → setting_table → setting_sources → setting_docs, and tls_context
+    setting_problems → tls_context, setting_kinds → setting_table → setting_sources → setting_docs
 """
 
 # ruff: noqa: RUF009  `setting()` returns a dataclass field; the rule knows only `field()` itself.
@@ -88,7 +88,8 @@ class Settings:
         None,
         Target(),
         "server",
-        "What to serve: a gateway.Server, a gateway.Router or an aiohttp Application, as module:attribute",
+        "What to serve: a gateway.Server, a gateway.Router or an aiohttp Application, as module:attribute; "
+        "[transports], [limits] and [cors] are then set in its code",
     )
     host: str = setting("127.0.0.1", Host(), "server", "Address to listen on; 0.0.0.0 or :: for every interface")
     port: int = setting(8000, Whole(0, 65535), "server", "TCP port to listen on; 0 takes any free one")
@@ -144,7 +145,7 @@ class Settings:
         Size(),
         "limits",
         "Bytes that may wait for one client, 256 more counted for each message, before it is disconnected as too "
-        "slow; while no connection to it is open, 64KiB may always wait",
+        "slow; for a client with no request open, one message or 64KiB may always wait",
     )
 
     cors_allowed_origins: str | tuple[str, ...] = setting(

@@ -24,11 +24,13 @@ from .negotiation import Negotiator
 from .outbound import OutboundMessage, Run
 from .ports import HttpExchange
 from .request import HttpRequest
-from .session import WRITE_THROUGH_BYTES, Session
+from .session import Session
 from .timers import Timers
 
 logger = logging.getLogger("tidegate.engine")
 
+#: What is pending beyond this leaves at once instead of at the end of the loop's turn.
+WRITE_THROUGH_BYTES = 64 * 1024
 TRANSPORTS = ("polling", "xhr-streaming", "websocket")
 
 
@@ -122,6 +124,7 @@ class Engine(engineio.AsyncServer):
         self.transports: list[str] = chosen
         self.max_payload_bytes = max_http_buffer_size
         self.max_buffered_bytes = max_buffered_bytes
+        self.write_through_bytes = min(WRITE_THROUGH_BYTES, max_buffered_bytes)
         self.upgrade_timeout_s = upgrade_timeout
         self.stream_max_bytes = stream_max_bytes
         self.stream_max_s = stream_max_s
@@ -293,6 +296,7 @@ class Engine(engineio.AsyncServer):
         if not self._queued:
             self.loop.call_soon(self._flush)
         queued = self._queued
+        write_through_bytes = self.write_through_bytes
         fresh = Run(None, message)
         parent: Run | None = None
         extended = fresh
@@ -309,7 +313,7 @@ class Engine(engineio.AsyncServer):
             if not session.is_queued:
                 session.is_queued = True
                 queued.append(session)
-            if session.stuck_bytes or run.nbytes > WRITE_THROUGH_BYTES:
+            if session.stuck_bytes or run.nbytes > write_through_bytes:
                 session.has_grown()
             count += 1
         self.counters.messages_out += count

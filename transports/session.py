@@ -42,8 +42,6 @@ logger = logging.getLogger("tidegate.session")
 PING: Final = OutboundMessage(b"2")
 _PROBE_ANSWER: Final = OutboundMessage(b"3probe")
 
-#: What is pending beyond this leaves at once instead of at the end of the loop's turn.
-WRITE_THROUGH_BYTES: Final = 64 * 1024
 #: How long a client without an open request may take to fetch the news that it was disconnected.
 GOODBYE_TIMEOUT_S: Final = 10.0
 #: How long a sender waits for a client that takes nothing before it goes on filling the buffer.
@@ -237,7 +235,7 @@ class Session:
             return
         run = self.run = Run(self.run, message)
         self.queue()
-        if self.stuck_bytes or run.nbytes > WRITE_THROUGH_BYTES:
+        if self.stuck_bytes or run.nbytes > self.engine.write_through_bytes:
             self.has_grown()
 
     def queue(self) -> None:
@@ -254,7 +252,11 @@ class Session:
         run = self.run
         port = self.port
         if run is not None and port is not None and port.writable and self.state < State.CLOSING:
-            self.run = port.write(run)
+            # Out of the buffer before it is in the kernel's: the port may pause, and be judged, inside of write.
+            self.run = None
+            rest = port.write(run)
+            if rest is not None:
+                self.run = rest
             if self._room is not None or self._stalled:
                 self._has_room()
 
@@ -267,6 +269,8 @@ class Session:
         if self.port is not None and self.port.writable:
             self.flush()
             return
+        if self.port is not None:
+            self.stuck_bytes = self.port.buffered_bytes()
         waiting = run.nbytes + self.stuck_bytes
         if waiting > self.engine.max_buffered_bytes and (run.parent is not None or self.stuck_bytes):
             logger.warning(

@@ -244,6 +244,8 @@ class Connection(asyncio.Protocol):
             return
         self._exchange = None
         self._body = None
+        if exchange.request.method == "HEAD":
+            body = b""
         keeps_alive = exchange.keeps_alive and not exchange.has_body
         head = [*headers, *exchange.extra_headers, ("Date", self._listener.date())]
         if status != 204:
