@@ -21,20 +21,30 @@ from socketio.exceptions import ConnectionRefusedError, TimeoutError  # noqa: A0
 
 from .acks import BroadcastAnswers
 from .channels import ChannelManager
+from .connection import ConnectionInfo, EventArgumentsError, SocketConnection, event
+from .dispatch import NOT_HANDLED
 from .remote_socket import RemoteSocket
+from .router import Router, RouterSession
 from .runner import AppRunner, run, run_app
 from .server import EventRefusedError, Server
 
 __all__ = [
+    "NOT_HANDLED",
     "AppRunner",
     "BroadcastAnswers",
     "ChannelManager",
+    "ConnectionInfo",
     "ConnectionRefusedError",
+    "EventArgumentsError",
     "EventRefusedError",
     "Namespace",
     "RemoteSocket",
+    "Router",
+    "RouterSession",
     "Server",
+    "SocketConnection",
     "TimeoutError",
+    "event",
     "run",
     "run_app",
 ]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from socketio import AsyncManager
 
-from transports.outbound import OutboundMessage
+from transports import reasons
+from transports.outbound import OutboundMessage, Run
 from transports.session import Session
 
 from .codec import EVENT, to_outbound
@@ -27,8 +28,6 @@ logger = logging.getLogger("tidegate.channels")
 
 #: After so many bytes in one turn of the loop, each recipient counted, ``emit`` lets the loop write them.
 TURN_BYTES: Final = 256 * 1024
-#: What a client may be sent before its connect handler has answered.
-MAX_HELD_MESSAGES: Final = 1000
 
 
 def as_arguments(data: Any) -> list[Any]:
@@ -80,7 +79,7 @@ class ChannelManager(AsyncManager):
         self._not_connecting(member)
         self._changed(member)
         held, member.held = member.held, None
-        for message in held or ():
+        for message in () if held is None else held.messages():
             member.session.send(message)
 
     def begin_leave(self, member: Member) -> None:
@@ -223,13 +222,10 @@ class ChannelManager(AsyncManager):
             engine.counters.dropped_closed += 1
 
     def _hold(self, member: Member, message: OutboundMessage) -> None:
-        if member.held is None:
-            member.held = []
-        if len(member.held) >= MAX_HELD_MESSAGES:
-            self.server.eio.counters.dropped_closed += 1
-            logger.warning("%s was sent more than %d messages while connecting", member.sid, MAX_HELD_MESSAGES)
-            return
-        member.held.append(message)
+        member.held = Run(member.held, message)
+        if member.held.nbytes > self.server.eio.max_buffered_bytes:
+            logger.warning("session %s dropped: too much waits for its connect handler", member.session.id)
+            member.session.close(reasons.SLOW_CLIENT)
 
     async def _after_send(self, session: Session) -> None:
         engine = self.server.eio

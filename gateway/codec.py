@@ -32,6 +32,9 @@ RESERVED_EVENTS: Final = frozenset(
 )
 #: Attachments of one packet.
 MAX_ATTACHMENTS: Final = 256
+#: Arrays and objects inside each other: below what encoders take, so that everything received can be sent on.
+MAX_DEPTH: Final = 128
+MAX_NAMESPACE_LENGTH: Final = 256
 #: JavaScript numbers its acks with integers below 2**53: 16 digits.
 _MAX_ACK_DIGITS: Final = 16
 
@@ -135,6 +138,8 @@ class JsonPacket(packet.Packet):
         if encoded_packet[position : position + 1] == "/":
             comma = encoded_packet.find(",", position)
             end = len(encoded_packet) if comma < 0 else comma
+            if end - position > MAX_NAMESPACE_LENGTH:
+                raise PacketError("namespace is too long")
             self.namespace = encoded_packet[position:end].partition("?")[0]
             position = end + 1
         body = encoded_packet[position:]
@@ -145,6 +150,8 @@ class JsonPacket(packet.Packet):
                 self.data = self._loads(body)
             except ValueError as error:
                 raise PacketError("payload is not JSON") from error
+            if body.count("[") + body.count("{") > MAX_DEPTH:
+                check_depth(self.data)
         check_payload(packet_type, self.data, self.id)
         if packet_type >= BINARY_EVENT and not attachment_count:
             self.packet_type = packet_type - 3
@@ -247,6 +254,9 @@ class MsgpackPacket(msgpack_packet.MsgPackPacket):
             raise PacketError("unknown packet type")
         if not isinstance(self.namespace, str) or not self.namespace.startswith("/"):
             raise PacketError("malformed namespace")
+        if len(self.namespace) > MAX_NAMESPACE_LENGTH:
+            raise PacketError("namespace is too long")
+        check_depth(self.data)
         if self.id is not None and (type(self.id) is not int or self.id < 0):
             raise PacketError("malformed ack id")
         check_payload(self.packet_type, self.data, self.id)
@@ -257,6 +267,21 @@ class MsgpackPacket(msgpack_packet.MsgPackPacket):
         if code == 0 and data == b"\0":
             return None
         return self.__class__.ext_hook(code, data)
+
+
+def check_depth(data: Any) -> None:
+    """Raises: PacketError where arrays and objects are nested deeper than ``MAX_DEPTH``."""
+    level = [data]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            item
+            for value in level
+            if isinstance(value, (list, dict))
+            for item in (value if isinstance(value, list) else value.values())
+        ]
+        if not level:
+            return
+    raise PacketError(f"payload is nested more than {MAX_DEPTH} levels deep")
 
 
 def check_payload(packet_type: int, data: Any, ack_id: int | None) -> None:

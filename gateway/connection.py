@@ -17,8 +17,10 @@ from urllib.parse import parse_qs
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from .channels import MAX_HELD_MESSAGES
+from transports.reasons import HANDLER_FAILED, TOO_MANY_EVENTS
+
 from .codec import EVENT, RESERVED_EVENTS, to_outbound
+from .dispatch import NOT_HANDLED
 from .members import Member, PendingAck
 
 if TYPE_CHECKING:
@@ -28,26 +30,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tidegate.router")
 
-#: Why a session ended, beyond ``transports.reasons``: a handler raised, or took so long that too much waited.
-HANDLER_FAILED: Final = "handler failed"
-TOO_MANY_EVENTS: Final = "too many events waiting"
+#: Calls to a client that are held back until it has joined.
+MAX_HELD_MESSAGES: Final = 1000
 
 _MARK: Final = "_tidegate_event"
+_FAILED: Final = "%s of %s failed; its session is closed"
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class EventArgumentsError(TypeError):
     """What the client sent does not fit the parameters of its handler."""
-
-
-class _NotHandled:
-    def __repr__(self) -> str:
-        return "NOT_HANDLED"
-
-
-#: Returned by ``on_event`` for an event that nobody handles: there is no ack then.
-NOT_HANDLED: Final = _NotHandled()
 
 
 @overload
@@ -71,15 +64,15 @@ def event(name_or_method: Any) -> Any:
     Raises: ValueError for names that clients cannot send.
     """
     if callable(name_or_method):
-        return _marked(name_or_method, name_or_method.__name__)
-    return lambda method: _marked(method, name_or_method)
+        return event(name_or_method.__name__)(name_or_method)
+    if name_or_method in RESERVED_EVENTS:
+        raise ValueError(f"no client can send an event named {name_or_method!r}; there are on_open and on_close")
 
+    def mark(method: Any) -> Any:
+        setattr(method, _MARK, name_or_method)
+        return method
 
-def _marked(method: Any, name: str) -> Any:
-    if name in RESERVED_EVENTS:
-        raise ValueError(f"no client can send an event named {name!r}; on_open and on_close tell of its comings")
-    setattr(method, _MARK, name)
-    return method
+    return mark
 
 
 def _event_methods(cls: type) -> dict[str, str]:
@@ -419,17 +412,11 @@ class Link:
         try:
             result = callback(message, ack_data)
         except Exception:  # the application's callback
-            self._log_failure("ack callback")
+            logger.exception(_FAILED, "ack callback", type(self.connection).__name__)
+            self._session.fail(HANDLER_FAILED)
             return
         if inspect.isawaitable(result):
-
-            async def wait() -> None:
-                try:
-                    await result
-                except Exception:  # as above
-                    self._log_failure("ack callback")
-
-            self._session.spawn(wait())
+            self._session.spawn(self._finish("ack callback", result))
 
     # -- in --------------------------------------------------------------------------------------------
 
@@ -440,10 +427,7 @@ class Link:
         if turns.is_busy:
             nbytes = approximate_nbytes(arguments)
             router = self._session.server
-            if (
-                len(turns) >= router.max_pending_events
-                or turns.nbytes + nbytes > router.server.eio.max_buffered_bytes
-            ):
+            if len(turns) >= router.max_pending_events or turns.nbytes + nbytes > router.server.eio.max_buffered_bytes:
                 logger.warning(
                     "session %s closed: %d events (about %d bytes) wait for a handler of %s",
                     self._session.id,
@@ -465,9 +449,10 @@ class Link:
             self._session.fail(HANDLER_FAILED)
             return NOT_HANDLED
         except Exception:  # the application's handler
-            self._log_failure(f"handler of {name!r}")
+            logger.exception(_FAILED, f"handler of {name!r}", type(self.connection).__name__)
+            self._session.fail(HANDLER_FAILED)
             return NOT_HANDLED
-        return self._finish(name, result) if inspect.isawaitable(result) else result
+        return self._finish(f"handler of {name!r}", result) if inspect.isawaitable(result) else result
 
     def _call(self, name: Any, arguments: tuple[Any, ...]) -> Any:
         connection = self.connection
@@ -477,17 +462,13 @@ class Link:
             return connection.on_event(name, [], arguments[0])
         return connection.on_event(name, list(arguments), {})
 
-    async def _finish(self, name: Any, result: Any) -> Any:
+    async def _finish(self, what: str, result: Any) -> Any:
         try:
             return await result
-        except Exception:  # the application's handler
-            self._log_failure(f"handler of {name!r}")
+        except Exception:  # the application's
+            logger.exception(_FAILED, what, type(self.connection).__name__)
+            self._session.fail(HANDLER_FAILED)
             return NOT_HANDLED
-
-    def _log_failure(self, what: str) -> None:
-        """In an ``except`` block: log and close the session."""
-        logger.exception("%s of %s failed; its session is closed", what, type(self.connection).__name__)
-        self._session.fail(HANDLER_FAILED)
 
     # -- end -------------------------------------------------------------------------------------------
 

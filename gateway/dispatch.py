@@ -20,8 +20,18 @@ if TYPE_CHECKING:
 #: What a namespace registered for many names is known by: a pattern, or a function of the name.
 NamespaceMatcher = re.Pattern[str] | Callable[[str], bool]
 
-#: Resolved names kept; names come from clients.
+#: Resolved names kept, and characters in one: names come from clients.
 MAX_REMEMBERED: Final = 10_000
+MAX_REMEMBERED_LENGTH: Final = 200
+
+
+class _NotHandled:
+    def __repr__(self) -> str:
+        return "NOT_HANDLED"
+
+
+#: Returned by a handler: nobody has handled the event, and the client that asked for an ack gets none.
+NOT_HANDLED: Final = _NotHandled()
 
 RESERVED: Final = ("connect", "disconnect")
 
@@ -74,9 +84,10 @@ class Dispatcher:
         except KeyError:
             pass
         target = self._resolve(event, namespace)
-        if len(self._targets) >= MAX_REMEMBERED:
-            self._targets.clear()
-        self._targets[key] = target
+        if len(namespace) + len(str(event)) <= MAX_REMEMBERED_LENGTH:
+            if len(self._targets) >= MAX_REMEMBERED:
+                self._targets.clear()
+            self._targets[key] = target
         return target
 
     def _resolve(self, event: Any, namespace: str) -> Target | None:

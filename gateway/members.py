@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transports.outbound import OutboundMessage
+    from transports.outbound import Run
     from transports.session import Session
 
 
@@ -25,7 +25,7 @@ class MemberState(IntEnum):
 class Member:
     """One client in one namespace: what the protocol calls a socket."""
 
-    __slots__ = ("acks", "held", "namespace", "next_ack_id", "rooms", "session", "sid", "state", "turns")
+    __slots__ = ("acks", "held", "namespace", "next_ack_id", "rooms", "session", "sid", "starting", "state", "turns")
 
     def __init__(self, sid: str, session: Session, namespace: str) -> None:
         self.sid = sid
@@ -35,9 +35,11 @@ class Member:
         #: Rooms entered, beside the one that is the sid.
         self.rooms: set[Any] | None = None
         #: Messages sent before the client was told that it is connected.
-        self.held: list[OutboundMessage] | None = None
+        self.held: Run | None = None
         self.acks: dict[int, PendingAck] | None = None
         self.next_ack_id = 1
+        #: Handlers given a task that has not begun to run.
+        self.starting = 0
         #: Handlers that wait for their turn, where events are handled one after the other.
         self.turns: deque[Callable[[], Coroutine[Any, Any, None]]] | None = None
 

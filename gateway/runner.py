@@ -23,8 +23,8 @@ from . import collector
 class AppRunner(web.AppRunner):
     """An ``aiohttp.web.AppRunner`` whose sites listen with the fast listener.
 
-    Use it and aiohttp's sites as you would use aiohttp's own. Requests to the path of a server that was attached
-    to the application reach it directly, without the application's middlewares; everything else is aiohttp's.
+    Use it and aiohttp's sites as you would use aiohttp's own. In an application without middlewares, requests to
+    the path of a server that was attached to it reach the server directly; everything else is aiohttp's.
     """
 
     __slots__ = ("_listener",)
@@ -40,7 +40,10 @@ class AppRunner(web.AppRunner):
         if server is None:
             return None
         if self._listener is None:
-            self._listener = Listener(attached_engines(self.app), server)
+            # Middlewares are to see every request of their application, so with them all go by way of aiohttp; a
+            # WebSocket or a stream is taken over by the same lean protocol once they have let it pass.
+            engines = {} if self.app.middlewares else attached_engines(self.app)
+            self._listener = Listener(engines, server)
         return self._listener
 
     async def cleanup(self) -> None:

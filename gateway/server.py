@@ -9,6 +9,7 @@ Spec: Socket.IO v5.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections import deque
@@ -24,9 +25,9 @@ from transports.errors import RemoteProtocolError
 from transports.session import Session
 
 from . import codec, static_files
-from .acks import BroadcastAnswers, Gathering
+from .acks import BroadcastAnswers, Gathering, as_answer
 from .channels import ChannelManager, as_arguments
-from .dispatch import Dispatcher, NamespaceMatcher, Target
+from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher, Target
 from .members import Member, MemberState
 from .remote_socket import RemoteSocket
 
@@ -117,6 +118,7 @@ class Server(socketio.AsyncServer):
             namespaces=namespaces,
             **engine_options,
         )
+        self.not_handled = NOT_HANDLED
         self.connect_timeout_s = connect_timeout
         self.environ = Environs(self.eio)
         self.eio.application = self
@@ -241,6 +243,37 @@ class Server(socketio.AsyncServer):
         """``emit`` of the event ``message``."""
         await self.emit("message", data, *args, **kwargs)
 
+    async def call(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        sid: str | None = None,
+        namespace: str | None = None,
+        timeout: float = 60,  # noqa: ASYNC109 - python-socketio's name
+        ignore_queue: bool = False,
+    ) -> Any:
+        """Send an event to one client and return what it answers: one value, a tuple of several, None for none.
+
+        Raises: gateway.TimeoutError; ValueError without ``to`` or ``sid``; RuntimeError with ``async_handlers=False``,
+            where the answer could not be received while a handler waits for it.
+        """
+        if to is None and sid is None:
+            raise ValueError("Cannot use call() to broadcast.")
+        if not self.async_handlers:
+            raise RuntimeError("Cannot use call() when async_handlers is False.")
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def answered(*values: Any) -> None:
+            if not answer.done():
+                answer.set_result(as_answer(values))
+
+        await self.emit(event, data, to=to or sid, namespace=namespace, callback=answered, timeout=timeout)
+        await asyncio.wait((answer,), timeout=timeout)
+        if not answer.done():
+            raise exceptions.TimeoutError
+        return answer.result()
+
     async def call_all(
         self,
         event: str,
@@ -300,7 +333,11 @@ class Server(socketio.AsyncServer):
         return None if member is None else member.session.request.environ()
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
-        """Disconnect a client from a namespace. Returns when its disconnect handler has run."""
+        """Disconnect a client from a namespace.
+
+        Returns when its disconnect handler has run; with ``async_handlers=False`` that may come later, after the
+        client's events that wait for their turn.
+        """
         member = self.manager.member(sid, namespace)
         if member is None or member.state is not MemberState.CONNECTED:
             return
@@ -340,8 +377,9 @@ class Server(socketio.AsyncServer):
         session.application_deadline = self.eio.now() + self.connect_timeout_s
 
     def deadline_passed(self, session: Session) -> None:
-        # A connect handler that still thinks holds the connection open.
-        if not session.application.members:
+        if session.application.members:  # a connect handler is still thinking
+            session.application_deadline = self.eio.now() + self.connect_timeout_s
+        else:
             session.close(reasons.CONNECT_TIMEOUT)
 
     def session_closed(self, session: Session, reason: str) -> None:
@@ -376,7 +414,7 @@ class Server(socketio.AsyncServer):
                 self._receive_connect(session, client, packet)
             else:
                 self._receive_disconnect(client, packet.namespace or "/")
-        except (ValueError, TypeError, KeyError, IndexError) as error:  # TypeError, …: of custom packet classes
+        except (ValueError, TypeError, LookupError, RecursionError) as error:  # all but the first: custom packets
             if session.port is not None:
                 session.port_failed(session.port, RemoteProtocolError(str(error) or "malformed packet"))
 
@@ -397,6 +435,7 @@ class Server(socketio.AsyncServer):
         self, session: Session, packet_type: int, namespace: str, data: Any = None, ack_id: int | None = None
     ) -> None:
         packet = self.packet_class(packet_type, data=data, namespace=namespace, id=ack_id)
+        self.eio.counters.messages_out += 1
         session.send(codec.to_outbound(packet))
 
     # -- connect ---------------------------------------------------------------------------------------
@@ -423,7 +462,7 @@ class Server(socketio.AsyncServer):
             refusal = "Invalid namespace"
         elif namespace in client.members:
             refusal = "Already connected to this namespace"
-        elif len(client.members) >= MAX_NAMESPACES:
+        elif len(client.joined) >= MAX_NAMESPACES and namespace not in client.joined:
             refusal = "Too many namespaces"
         if refusal is not None:
             self._send(session, codec.CONNECT_ERROR, namespace, {"message": refusal})
@@ -447,6 +486,8 @@ class Server(socketio.AsyncServer):
 
     async def _connect(self, member: Member, auth: Any) -> None:
         refusal = await self._ask_to_connect(member, auth or None)
+        if member.state > MemberState.CONNECTED:
+            return  # with always_connect it was a member already, and has left meanwhile
         if refusal is None:
             self._confirm(member)
             if member.session.closing or member.session.closed:
@@ -454,13 +495,16 @@ class Server(socketio.AsyncServer):
                 await self._leave(member, member.session.close_reason)
             return
         self.manager.begin_leave(member)
-        self._send(
-            member.session,
-            codec.DISCONNECT if self.always_connect else codec.CONNECT_ERROR,
-            member.namespace,
-            None if self.always_connect else refusal,
-        )
-        self._forget(member)
+        try:
+            if self.always_connect:
+                self._send(member.session, codec.DISCONNECT, member.namespace)
+            else:
+                self._send(member.session, codec.CONNECT_ERROR, member.namespace, refusal)
+        except (TypeError, ValueError, RecursionError):
+            logger.exception("the data of a refusal cannot be sent")
+            self._send(member.session, codec.CONNECT_ERROR, member.namespace, {"message": refusal["message"]})
+        finally:
+            self._forget(member)
 
     async def _ask_to_connect(self, member: Member, auth: Any) -> Any:
         """None, or the payload of the refusal."""
@@ -476,6 +520,8 @@ class Server(socketio.AsyncServer):
         except exceptions.ConnectionRefusedError as refused:
             return refused.error_args
         except ConnectionRefusedError:
+            # python-socketio takes the builtin too; it may also be a back end that could not be reached.
+            logger.warning("connect handler of %s raised ConnectionRefusedError", member.namespace, exc_info=True)
             return {"message": "Connection refused by server"}
         except Exception:  # the application's handler; the client gets an answer all the same
             logger.exception("connect handler of %s failed", member.namespace)
@@ -493,12 +539,22 @@ class Server(socketio.AsyncServer):
     def _receive_disconnect(self, client: Client, namespace: str) -> None:
         member = client.members.get(namespace)
         if member is not None and member.state is MemberState.CONNECTED:
-            self.eio.spawn(self._leave(member, reasons.CLIENT_DISCONNECT))
+            # At once: the client may send events for the namespace no more, and may join it again.
+            self.manager.begin_leave(member)
+            del client.members[namespace]
+            self._in_turn(member, lambda: self._end_leave(member, reasons.CLIENT_DISCONNECT))
 
     async def _leave(self, member: Member, reason: str) -> None:
         if member.state is not MemberState.CONNECTED:
             return
         self.manager.begin_leave(member)
+        if member.turns:
+            # After the events before it. Not awaited: the caller may be the handler whose turn it is.
+            member.turns.append(lambda: self._end_leave(member, reason))
+        else:
+            await self._end_leave(member, reason)
+
+    async def _end_leave(self, member: Member, reason: str) -> None:
         try:
             await self._trigger_event("disconnect", member.namespace, member.sid, reason)
         except Exception:  # the application's handler; the client leaves all the same
@@ -525,10 +581,12 @@ class Server(socketio.AsyncServer):
         target = self._dispatcher.target(event, member.namespace)
         if target is None:
             return
-        if target.is_coroutine and self.async_handlers:
+        if (target.is_coroutine or member.starting) and self.async_handlers:
+            member.starting += 1  # a plain function that comes next must not begin before this one
             self.eio.spawn(self._run_handler(member, target, arguments, packet.id))
             return
         if target.is_coroutine or member.turns:
+            member.starting += 1
             self._in_turn(member, lambda: self._run_handler(member, target, arguments, packet.id))
             return
         try:
@@ -554,10 +612,18 @@ class Server(socketio.AsyncServer):
     async def _take_turns(self, member: Member) -> None:
         turns = member.turns
         while turns:
-            await turns[0]()
-            turns.popleft()
+            try:
+                await turns[0]()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                logger.warning("a handler of %s awaited something that was cancelled", member.sid)
+            finally:
+                turns.popleft()
 
     async def _run_handler(self, member: Member, target: Target, arguments: list[Any], ack_id: int | None) -> None:
+        member.starting -= 1
         try:
             result = target.handler(*target.prefix, member.sid, *arguments)
             if inspect.isawaitable(result):
@@ -593,15 +659,14 @@ class Server(socketio.AsyncServer):
         except Exception:  # the application's handler or middleware
             logger.exception("handler of %r failed", event)
             return
-        if result is not self.not_handled:
-            self._acknowledge(member, ack_id, result)
+        self._acknowledge(member, ack_id, result)
 
     def _acknowledge(self, member: Member, ack_id: int | None, result: Any) -> None:
-        if ack_id is None or member.state is not MemberState.CONNECTED:
+        if ack_id is None or result is NOT_HANDLED or member.state is not MemberState.CONNECTED:
             return
         try:
             self._send(member.session, codec.ACK, member.namespace, as_arguments(result), ack_id)
-        except (TypeError, ValueError):
+        except Exception:  # the application's data, and its encoder
             logger.exception("what a handler returned cannot be sent as an ack")
 
     async def _trigger_event(self, event: Any, namespace: str, *args: Any) -> Any:

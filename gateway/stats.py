@@ -111,6 +111,4 @@ class Stats:
     def is_moving(self) -> bool:
         """Whether a later dump may say something else though nothing opens in between."""
         now = self.dump()
-        return bool(
-            now["active_sessions"] or now["connections_ps"] or now["packets_sent_ps"] or now["packets_recv_ps"]
-        )
+        return bool(now["active_sessions"] or now["connections_ps"] or now["packets_sent_ps"] or now["packets_recv_ps"])

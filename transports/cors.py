@@ -6,11 +6,14 @@ Spec: the Fetch standard, "HTTP-CORS protocol".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import ErrorCode, RequestRefused
 from .request import Headers, HttpRequest
+
+_HEADER_NAMES = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z, ]*")
 
 #: As python-engineio takes it: None is the same origin only, "*" every origin, [] turns the check off.
 AllowedOrigins = None | str | Sequence[str] | Callable[..., bool]
@@ -35,8 +38,11 @@ class CorsPolicy:
     def __init__(self, allowed: AllowedOrigins, credentials: bool) -> None:
         self._allowed = allowed
         self._credentials = credentials
-        self._is_off = isinstance(allowed, Sequence) and len(allowed) == 0
-        self._any = allowed == "*" or (isinstance(allowed, Sequence) and "*" in allowed)
+        named: Sequence[str] | None = (
+            allowed if isinstance(allowed, Sequence) and not isinstance(allowed, str) else None
+        )
+        self._is_off = named is not None and not named
+        self._any = allowed == "*" or (named is not None and "*" in named)
 
     def headers(self, request: HttpRequest) -> Headers:
         """What the response says.
@@ -51,7 +57,7 @@ class CorsPolicy:
             # for the user: cookies are for named origins.
             return [("Access-Control-Allow-Origin", "*"), *self._preflight(request)]
         expected = self._expected(request, origin)
-        if origin not in expected:
+        if origin not in expected or not origin.isascii():
             named = " or ".join(expected) if expected else "none"
             raise RequestRefused(
                 ErrorCode.FORBIDDEN,
@@ -83,6 +89,6 @@ class CorsPolicy:
             return []
         asked = request.headers.get("access-control-request-headers")
         headers = [("Access-Control-Allow-Methods", "OPTIONS, GET, POST"), ("Access-Control-Max-Age", "600")]
-        if asked is not None:
+        if asked is not None and _HEADER_NAMES.fullmatch(asked):
             headers.append(("Access-Control-Allow-Headers", asked))
         return headers

@@ -196,6 +196,19 @@ class Engine(engineio.AsyncServer):
         """A session id that cannot be guessed: 120 random bits."""
         return secrets.token_urlsafe(15)
 
+    def bind_loop(self) -> None:
+        """Serve on the running loop: another one than last time, where that has ended (tests do so)."""
+        running = asyncio.get_running_loop()
+        if self._loop is running:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            raise RuntimeError("a server serves one event loop at a time")
+        self._loop = running
+        self._timers = None
+        self._queued = []
+        self.sockets = {}
+        self.is_draining = False
+
     def create_session(self, request: HttpRequest) -> Session:
         session = Session(self, self.generate_id(), request)
         self.sockets[session.id] = session
@@ -289,7 +302,7 @@ class Engine(engineio.AsyncServer):
                 session.close(reasons.TRANSPORT_ERROR)
 
     def broadcast(self, sessions: Iterable[Session], message: OutboundMessage) -> int:
-        """Send ``message`` to all of ``sessions``; the number of them.
+        """Send ``message`` to all of ``sessions``; the number of those that take it.
 
         Sessions that wait for the same messages share one ``Run``, so that its bytes are joined once.
         """
@@ -313,9 +326,10 @@ class Engine(engineio.AsyncServer):
             if not session.is_queued:
                 session.is_queued = True
                 queued.append(session)
-            if session.stuck_bytes or run.nbytes > write_through_bytes:
-                session.has_grown()
             count += 1
+            if (session.stuck_bytes or run.nbytes > write_through_bytes) and not session.has_grown():
+                count -= 1
+                self.counters.dropped_closed += 1
         self.counters.messages_out += count
         self.turn_bytes += message.nbytes * count
         return count
@@ -386,6 +400,8 @@ class Engine(engineio.AsyncServer):
                 await result
             except Exception:  # the application's handler
                 logger.exception("message handler failed")
+            if self._last_handler.get(session.id) is asyncio.current_task():
+                del self._last_handler[session.id]
 
         task = self.spawn(run())
         if not self.async_handlers:
@@ -465,6 +481,7 @@ class Engine(engineio.AsyncServer):
             task.cancel()
         if self._timers is not None:
             self._timers.close()
+        self.is_draining = False  # whoever serves it again may
 
 
 def _chosen_transports(transports: str | Iterable[str] | None) -> list[str]:

@@ -50,10 +50,8 @@ class Negotiator:
         """Answer the exchange, now or later. Never raises for what the peer sent."""
         try:
             self._route(exchange)
-        except RequestRefused as refusal:
-            self._refuse(exchange, refusal)
-        except (SessionError, RemoteProtocolError) as error:
-            self._refuse(exchange, RequestRefused(ErrorCode.BAD_REQUEST, _sentence(error)))
+        except (RequestRefused, SessionError) as error:
+            self._refuse(exchange, _as_refusal(error))
         except ConnectionError:
             pass  # the peer left while its request was being looked at; its port has been told
 
@@ -102,23 +100,35 @@ class Negotiator:
         key = websocket_handshake.check(request) if transport == "websocket" else b""
         if transport == "polling":
             jsonp_index(request)
+        engine.bind_loop()
         if engine.is_draining:
             raise RequestRefused(ErrorCode.FORBIDDEN, "The server is shutting down; connect to another", 503)
         session = engine.create_session(request)
 
+        def left() -> None:
+            session.close(reasons.TRANSPORT_CLOSE)
+
         def accepted(refusal: Any) -> None:
+            exchange.lost = None
             if refusal is not None:
                 engine.forget(session)
                 self._refuse(exchange, RequestRefused(ErrorCode.FORBIDDEN, str(refusal), 401))
                 return
+            session.is_accepted = True
+            if session.state >= State.CLOSING:
+                # The client left, or the server drained, while the application was thinking.
+                engine.session_closes(session)
+                self._refuse(exchange, RequestRefused(ErrorCode.FORBIDDEN, "The session was closed", 401))
+                return
             try:
                 self._open(exchange, session, transport, key)
-            except RequestRefused as refused:
-                engine.forget(session)
-                self._refuse(exchange, refused)
+            except (RequestRefused, SessionError) as error:
+                session.close(reasons.PARSE_ERROR)
+                self._refuse(exchange, _as_refusal(error))
             except ConnectionError:
                 session.close(reasons.TRANSPORT_CLOSE)
 
+        exchange.lost = left
         engine.ask_application(session, accepted)
 
     def _open(self, exchange: HttpExchange, session: Session, transport: str, key: bytes) -> None:
@@ -223,6 +233,9 @@ class Negotiator:
         def received(body: bytes) -> None:
             session.end_post()
             exchange.lost = None
+            if session.http_port(transport) is not port:
+                self._refuse(exchange, _mismatch(session))  # it was upgraded, or ended, while the body came
+                return
             self._receive(exchange, session, port, _jsonp_body(body) if is_jsonp else body)
 
         def refused(refusal: RequestRefused) -> None:
@@ -249,6 +262,10 @@ class Negotiator:
             )
         else:
             exchange.respond(200, _TEXT, b"ok")
+
+
+def _as_refusal(error: RequestRefused | SessionError) -> RequestRefused:
+    return error if isinstance(error, RequestRefused) else RequestRefused(ErrorCode.BAD_REQUEST, _sentence(error))
 
 
 def _sentence(error: Exception) -> str:

@@ -7,6 +7,7 @@ the same ``Run``, and its joined bytes are built once for all of them.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -76,7 +77,7 @@ class Run:
     ``nbytes`` and ``packet_count`` are totals of the whole run.
     """
 
-    __slots__ = ("_chunk", "_frames", "_records", "message", "nbytes", "packet_count", "parent")
+    __slots__ = ("_chunk", "_compressed", "_frames", "_records", "message", "nbytes", "packet_count", "parent")
 
     def __init__(self, parent: Run | None, message: OutboundMessage) -> None:
         self.parent = parent
@@ -88,6 +89,7 @@ class Run:
             self.nbytes = parent.nbytes + message.nbytes
             self.packet_count = parent.packet_count + message.packet_count
         self._chunk: bytes | None = None
+        self._compressed: bytes | None = None
         self._frames: bytes | None = None
         self._records: bytes | None = None
 
@@ -139,6 +141,15 @@ class Run:
     def payload(self) -> bytes:
         """Long-polling body of the whole run: packets with the separator between them."""
         return self.records[:-1]
+
+    @property
+    def compressed_payload(self) -> bytes:
+        """``payload`` with gzip, at the level that costs least."""
+        compressed = self._compressed
+        if compressed is None:
+            packer = zlib.compressobj(level=1, wbits=31)
+            compressed = self._compressed = packer.compress(self.payload()) + packer.flush()
+        return compressed
 
     def take(self, nbytes: int) -> tuple[Run, Run | None]:
         """Whole messages until ``nbytes`` are reached (at least one), and the rest."""

@@ -7,7 +7,7 @@ Spec: Engine.IO v4, "HTTP long-polling"; the JSONP form is that of the reference
 from __future__ import annotations
 
 import json
-import zlib
+import re
 from typing import TYPE_CHECKING, Final
 
 from . import reasons
@@ -25,12 +25,14 @@ CLOSE: Final = OutboundMessage(b"1")
 #: python-engineio's clients refuse a payload of more packets than this, on any server.
 PYTHON_CLIENT_PACKETS: Final = 16
 _ANY_NUMBER: Final = 1 << 30
+_ZERO_WEIGHT = re.compile(r"q=0(\.0{0,3})?")
 
 TEXT_HEADERS: Final[Headers] = [
     ("Content-Type", "text/plain; charset=UTF-8"),
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
 ]
+_GZIP_HEADERS: Final[Headers] = [*TEXT_HEADERS, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
 _SCRIPT_HEADERS: Final[Headers] = [
     ("Content-Type", "text/javascript; charset=UTF-8"),
     ("Cache-Control", "no-store"),
@@ -104,7 +106,7 @@ class PollingPort:
         self._exchange = None
         self.writable = False
         exchange.lost = None
-        respond_with_payload(exchange, run.payload(), self._compression_threshold)
+        respond_with_payload(exchange, run, self._compression_threshold)
 
     # -- port ------------------------------------------------------------------------------------------
 
@@ -130,34 +132,31 @@ class PollingPort:
         self.release()
         self._session = None
 
-    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> bool:
+    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> Run | None:
+        # The reference server ends the poll with a noop where the client itself said good-bye.
+        last = Run(run, NOOP if by_client else CLOSE)
         if not self.writable:
-            return by_client
-        if by_client:
-            # The reference server ends the poll like this where the client itself said good-bye.
-            self._answer(Run(run, NOOP))
-        else:
-            self._answer(Run(run, CLOSE))
-        self._session = None
-        return True
+            return None if by_client else last
+        return self.part(last)
+
+    def part(self, run: Run) -> Run | None:
+        return self.write(run)
 
     def abort(self) -> None:
         self.close(None, code=0, reason="", by_client=False)
         self._session = None
 
 
-def respond_with_payload(exchange: HttpExchange, payload: bytes, compression_threshold: int | None) -> None:
+def respond_with_payload(exchange: HttpExchange, run: Run, compression_threshold: int | None) -> None:
     """Answer a GET of long-polling, as script or compressed where the request asks for it."""
     index = jsonp_index(exchange.request)
-    headers = TEXT_HEADERS
+    payload = run.payload()
     if index is not None:
-        payload = jsonp_script(index, payload)
-        headers = _SCRIPT_HEADERS
-    if compression_threshold is not None and len(payload) >= compression_threshold and _takes_gzip(exchange.request):
-        packer = zlib.compressobj(level=6, wbits=31)
-        payload = packer.compress(payload) + packer.flush()
-        headers = [*headers, ("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
-    exchange.respond(200, headers, payload)
+        exchange.respond(200, _SCRIPT_HEADERS, jsonp_script(index, payload))
+    elif compression_threshold is not None and len(payload) >= compression_threshold and _takes_gzip(exchange.request):
+        exchange.respond(200, _GZIP_HEADERS, run.compressed_payload)
+    else:
+        exchange.respond(200, TEXT_HEADERS, payload)
 
 
 def _takes_gzip(request: HttpRequest) -> bool:
@@ -165,5 +164,5 @@ def _takes_gzip(request: HttpRequest) -> bool:
     for entry in request.headers.get("accept-encoding", "").split(","):
         coding, _, weight = entry.strip().partition(";")
         if coding.strip().lower() == "gzip":
-            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+            return not _ZERO_WEIGHT.fullmatch(weight.replace(" ", "").lower())
     return False

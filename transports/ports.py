@@ -68,8 +68,11 @@ class Port(Protocol):
     def detach(self) -> None:
         """The session goes on with another port; end what is still open, without a word to the session."""
 
-    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> bool:
-        """Say good-bye after ``run``. Returns False where that has to wait for the client's next request."""
+    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> Run | None:
+        """Say good-bye after ``run``. Returns what is left to be said when the client's next request has come."""
+
+    def part(self, run: Run) -> Run | None:
+        """Say what ``close`` has left, on the request that has come; returns what is left still."""
 
     def abort(self) -> None:
         """Drop the connection at once, with whatever was buffered."""

@@ -17,5 +17,9 @@ SLOW_CLIENT = "slow client"
 CONNECT_TIMEOUT = "connect timeout"
 #: The process is draining; the client should come back.
 SERVER_SHUTDOWN = "server shutting down"
+#: A handler of a ``gateway.SocketConnection`` raised.
+HANDLER_FAILED = "handler failed"
+#: More events of a connection wait for its handlers than may.
+TOO_MANY_EVENTS = "too many events waiting"
 #: The application refused the handshake.
 REFUSED = "connection refused"

@@ -69,7 +69,7 @@ class HttpRequest:
 
     def environ(self) -> dict[str, Any]:
         """The WSGI-like dictionary that connect handlers receive, with the keys python-socketio gives."""
-        host, _, port = self.headers.get("host", "").partition(":")
+        host, port = _split_host(self.headers.get("host", ""))
         environ: dict[str, Any] = {
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": self.scheme,
@@ -89,8 +89,19 @@ class HttpRequest:
             "SCRIPT_NAME": "",
         }
         for name, value in self.headers.items():
+            if "_" in name:
+                continue  # it would pass for the header of the same name with dashes, which a proxy vouches for
             key = name.upper().replace("-", "_")
             environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key] = value
         if self.extras is not None:
             environ.update(self.extras)
         return environ
+
+
+def _split_host(host: str) -> tuple[str, str]:
+    """Name and port of a Host header; IPv6 addresses keep their brackets."""
+    if host.startswith("["):
+        name, bracket, rest = host.partition("]")
+        return name + bracket, rest.removeprefix(":")
+    name, _, port = host.partition(":")
+    return name, port

@@ -49,12 +49,27 @@ STALL_S: Final = 0.25
 
 _CLOSE_CODES = {
     reasons.SERVER_SHUTDOWN: frames.SERVICE_RESTART,
-    reasons.SLOW_CLIENT: frames.TRY_AGAIN_LATER,
     reasons.PARSE_ERROR: frames.PROTOCOL_ERROR,
     reasons.PING_TIMEOUT: frames.GOING_AWAY,
     reasons.CONNECT_TIMEOUT: frames.POLICY_VIOLATION,
     reasons.REFUSED: frames.POLICY_VIOLATION,
+    reasons.HANDLER_FAILED: frames.INTERNAL_ERROR,
+    reasons.TOO_MANY_EVENTS: frames.POLICY_VIOLATION,
 }
+
+
+#: Nobody is there to hear it, or it could not be written.
+_WITHOUT_GOODBYE = frozenset((reasons.SLOW_CLIENT, reasons.TRANSPORT_CLOSE, reasons.TRANSPORT_ERROR))
+#: A client without an open request is given time to come for the news. Others have broken the protocol or gone.
+_WAITS_FOR_CLIENT = frozenset(
+    (
+        reasons.SERVER_DISCONNECT,
+        reasons.SERVER_SHUTDOWN,
+        reasons.CONNECT_TIMEOUT,
+        reasons.HANDLER_FAILED,
+        reasons.TOO_MANY_EVENTS,
+    )
+)
 
 
 class Session:
@@ -69,6 +84,7 @@ class Session:
         "_close_by",
         "_is_posting",
         "_is_probed",
+        "_parting",
         "_ping_due",
         "_room",
         "_stalled",
@@ -78,6 +94,7 @@ class Session:
         "close_reason",
         "engine",
         "id",
+        "is_accepted",
         "is_queued",
         "port",
         "request",
@@ -99,6 +116,8 @@ class Session:
         self.run: Run | None = None
         #: Whether the engine will flush this session at the end of the turn.
         self.is_queued = False
+        #: Whether the application has accepted it, and is to be told of its end.
+        self.is_accepted = False
         #: Bytes the kernel had not taken when the port last paused.
         self.stuck_bytes = 0
         self.close_reason = ""
@@ -114,6 +133,7 @@ class Session:
         self._ping_due = 0.0
         self._upgrade_by = 0.0
         self._close_by = 0.0
+        self._parting: Run | None = None  # the last that the client has to be told, once it comes for it
         self._room: asyncio.Future[None] | None = None
         self._stalled = False
 
@@ -161,6 +181,7 @@ class Session:
     def open(self, port: Port) -> None:
         """The handshake is through; heartbeats begin."""
         self.state = advance(self.state, Signal.OPENED)
+        self.is_accepted = True
         self.port = port
         self._ping_due = self.engine.now() + self.engine.ping_interval_s
         self.arm()
@@ -206,7 +227,11 @@ class Session:
         """
         if self.state >= State.CLOSING:
             return False
-        timed_out = self._awaits_pong and now >= self._ping_due + self.engine.ping_timeout_s
+        timed_out = (
+            self._awaits_pong
+            and now >= self._ping_due + self.engine.ping_timeout_s
+            and not self.engine.timers.is_behind(now)
+        )
         if timed_out:
             self.close(reasons.PING_TIMEOUT)
         return timed_out
@@ -260,15 +285,18 @@ class Session:
             if self._room is not None or self._stalled:
                 self._has_room()
 
-    def has_grown(self) -> None:
-        """The run is long, or the port stuck: write through, or enforce the bound."""
+    def has_grown(self) -> bool:
+        """The run is long, or the port stuck: write through, or enforce the bound.
+
+        False where the last message will not be written, since the session is ending.
+        """
         run = self.run
         if run is None or self.state >= State.CLOSING:
             self.run = None
-            return
+            return False
         if self.port is not None and self.port.writable:
             self.flush()
-            return
+            return True
         if self.port is not None:
             self.stuck_bytes = self.port.buffered_bytes()
         waiting = run.nbytes + self.stuck_bytes
@@ -280,6 +308,8 @@ class Session:
                 self.engine.max_buffered_bytes,
             )
             self.close(reasons.SLOW_CLIENT)
+            return False
+        return True
 
     def backlog(self) -> int:
         """Bytes that wait here and in the port."""
@@ -410,7 +440,7 @@ class Session:
             return
         self.state = advance(self.state, Signal.UPGRADE_ENDED)
         logger.info("session %s stays on %s: %s", self.id, self.transport, why)
-        if not candidate.close(None, code=frames.PROTOCOL_ERROR, reason=why, by_client=False):
+        if candidate.close(None, code=frames.PROTOCOL_ERROR, reason=why, by_client=False) is not None:
             candidate.abort()
         self.arm()
 
@@ -457,47 +487,41 @@ class Session:
             return
         if self.state == State.UPGRADING:
             self._drop_candidate("the session is closing")
-        was_open = self.state != State.OPENING
         self.state = advance(self.state, Signal.CLOSE_BEGUN)
         self.close_reason = reason
         run, self.run = self.run, None
+        self.stuck_bytes = 1  # sends whoever broadcasts by way of has_grown, which refuses
         self._has_room()
-        if was_open:
+        if self.is_accepted:
             self.engine.session_closes(self)
-        if self._leave(run, reason, code):
+        self._parting = self._leave(run, reason, code)
+        if self._parting is None:
             self._finish()
         else:
-            self.run = run
             self._close_by = self.engine.now() + GOODBYE_TIMEOUT_S
             self.arm()
 
-    def _leave(self, run: Run | None, reason: str, code: int | None) -> bool:
-        """Good-bye on the port. False: the client has to come for it."""
+    def _leave(self, run: Run | None, reason: str, code: int | None) -> Run | None:
+        """Good-bye on the port; what is left to be said when the client comes for it."""
         port = self.port
         if port is None:
-            return True
-        if reason in (
-            reasons.SLOW_CLIENT,
-            reasons.PING_TIMEOUT,
-            reasons.TRANSPORT_CLOSE,
-            reasons.TRANSPORT_ERROR,
-        ):
-            if reason == reasons.PING_TIMEOUT and port.writable:
-                port.close(None, code=frames.GOING_AWAY, reason=reason, by_client=False)
-            else:
-                port.abort()
-            return True
+            return None
+        if reason in _WITHOUT_GOODBYE or (reason == reasons.PING_TIMEOUT and not port.writable):
+            port.abort()
+            return None
         if code is None:
             code = _CLOSE_CODES.get(reason, frames.NORMAL_CLOSURE)
-        said = port.close(run, code=code, reason=reason, by_client=reason == reasons.CLIENT_DISCONNECT)
-        return said or reason == reasons.PARSE_ERROR
+        if reason == reasons.PING_TIMEOUT:
+            run = None
+        left = port.close(run, code=code, reason=reason, by_client=reason == reasons.CLIENT_DISCONNECT)
+        return left if reason in _WAITS_FOR_CLIENT else None
 
     def say_goodbye(self) -> None:
         """The client has come for it: its request is open on the port."""
-        run, self.run = self.run, None
-        if self.port is not None:
-            self.port.close(run, code=frames.NORMAL_CLOSURE, reason=self.close_reason, by_client=False)
-        self._finish()
+        if self._parting is not None and self.port is not None:
+            self._parting = self.port.part(self._parting)
+        if self._parting is None:
+            self._finish()
 
     def give_up(self) -> None:
         """End without waiting any longer for the client to come."""

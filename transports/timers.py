@@ -22,6 +22,11 @@ class Timers:
         self._wheel = TimingWheel(tick_s)
         self._handle: asyncio.TimerHandle | None = None
         self._handle_at = float("inf")
+        self._reads_until = 0.0  # until then, what came while the loop was blocked is being read
+
+    def is_behind(self, now: float) -> bool:
+        """Whether the loop was blocked, and what came meanwhile may still be unread."""
+        return now < self._reads_until or now - self._handle_at > BLOCKED_S
 
     def schedule(self, entry: Timed, deadline: float) -> None:
         self._wheel.schedule(entry, deadline)
@@ -54,7 +59,7 @@ class Timers:
         late_s = now - self._handle_at
         if late_s > BLOCKED_S:
             logger.warning("the event loop was blocked for %.1f s", late_s)
-            self._handle_at = now
+            self._handle_at = self._reads_until = now + self._wheel.tick_s
             self._handle = self._loop.call_later(self._wheel.tick_s, self._fire)
             return
         self._handle = None

@@ -69,11 +69,14 @@ class WebSocketPort(asyncio.Protocol):
     def detach(self) -> None:
         self._say_goodbye(frames.NORMAL_CLOSURE, "")
 
-    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> bool:
-        if self._transport is not None and run is not None:
-            self._transport.write(run.frames)
+    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> Run | None:
+        if run is not None:
+            self.write(run)
         self._say_goodbye(code, reason)
-        return True
+        return None
+
+    def part(self, run: Run) -> Run | None:
+        return self.write(run)
 
     def abort(self) -> None:
         transport = self._transport
@@ -158,6 +161,8 @@ class WebSocketPort(asyncio.Protocol):
 
     def _fail(self, error: RemoteProtocolError) -> None:
         session = self._session
+        if session is not None:
+            session.flush()  # answers to what came before; nothing may follow the close frame
         self._say_goodbye(error.close_code, error.message)
         if session is not None:
             session.port_failed(self, error)

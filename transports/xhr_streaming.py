@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .session import Session
 
 MAX_PADDING_BYTES: Final = 65536
+#: Writes kept for repetition: a stream of very small messages ends before its bytes say so.
+MAX_UNACKNOWLEDGED: Final = 8192
 #: How long a client that counts may take to come back after a response was cut.
 RESUME_S: Final = 15.0
 #: How long the last bytes of an ended response may take to leave.
@@ -176,11 +178,21 @@ class XhrStreamingPort:
         padding = padding_message(request)
         if count is None and (self._response is not None or self._is_counting):
             raise SessionError("no 'ack' tells where this response has to go on")
-        repeat = self._acknowledge(count)
-        if self._response is not None:
-            self._response.end()
+        repeat = self._repetition(count)
         response = StreamResponse(self, chunked=request.http_version >= (1, 1))
-        transport, _ = exchange.take_over(response)
+        try:
+            transport, _ = exchange.take_over(response)
+        except ConnectionError:
+            if not self._is_counting:
+                raise
+            return  # nothing has changed; the client may try once more
+        if count is not None:
+            self._is_counting = True
+            self._sent = self._acknowledged = count
+            self._unacknowledged.clear()
+        if self._response is not None:
+            # What it had not sent is repeated: it must not also wait in the old connection.
+            self._response.abort() if self._response.buffered_bytes() else self._response.end()
         transport.set_write_buffer_limits()
         self._response = response
         self._response_ends = now + self._max_s
@@ -193,14 +205,15 @@ class XhrStreamingPort:
         if begin is not None:
             self._count(begin)
 
-    def _acknowledge(self, count: int | None) -> list[OutboundMessage]:
-        """Take the client's count; returns what has to be sent once more."""
+    def _repetition(self, count: int | None) -> list[OutboundMessage]:
+        """What a client that has received ``count`` records has to be sent once more.
+
+        Raises: SessionError for a count that cannot be right.
+        """
         if count is None:
             return []
-        if not self._is_counting:
-            if self._sent:
-                raise SessionError("the first request of this session did not say 'ack'")
-            self._is_counting = True
+        if not self._is_counting and self._sent:
+            raise SessionError("the first request of this session did not say 'ack'")
         if not self._acknowledged <= count <= self._sent:
             raise SessionError("'ack' is not between what was acknowledged and what was sent")
         known = count - self._acknowledged
@@ -214,8 +227,6 @@ class XhrStreamingPort:
                 repeat += [] if rest is None else rest.messages()
             else:
                 repeat += run.messages()
-        self._unacknowledged.clear()
-        self._sent = self._acknowledged = count
         return repeat
 
     def _count(self, run: Run) -> None:
@@ -245,7 +256,8 @@ class XhrStreamingPort:
             run, rest = run.take(room)
         response.write(run)
         self._count(run)
-        if response.sent_bytes >= self._max_bytes or rest is not None:
+        is_full = response.sent_bytes >= self._max_bytes or len(self._unacknowledged) >= MAX_UNACKNOWLEDGED
+        if is_full or rest is not None:
             self._end_response(None)
         return rest
 
@@ -271,12 +283,16 @@ class XhrStreamingPort:
         self.release()
         self._session = None
 
-    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> bool:
+    def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> Run | None:
+        last = Run(run, NOOP if by_client else CLOSE)
         if self._response is None:
-            return by_client
+            return None if by_client else last
+        return self.part(last)
+
+    def part(self, run: Run) -> Run | None:
         self._session = None
-        self._end_response(Run(run, NOOP if by_client else CLOSE))
-        return True
+        self._end_response(run)
+        return None
 
     def abort(self) -> None:
         response = self._response

@@ -120,7 +120,10 @@ class Exchange:
                     refused(too_large(limit))
                     return
                 parts.append(part)
-        except (web.HTTPException, ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
+            self._peer_left()
+            return
+        except (web.HTTPException, asyncio.CancelledError):
             self._peer_left()
             raise
         except Exception as error:  # noqa: BLE001 - aiohttp's payload errors have no common root

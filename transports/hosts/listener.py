@@ -36,6 +36,8 @@ logger = logging.getLogger("tidegate.listener")
 
 #: A request's head, and then its body, must be complete after this time.
 REQUEST_TIMEOUT_S: Final = 20.0
+#: How long the rest of a body that was refused is read and dropped.
+LINGER_S: Final = 5.0
 #: How long a connection may be idle between requests.
 KEEPALIVE_TIMEOUT_S: Final = 75.0
 
@@ -91,7 +93,16 @@ class Listener:
 class Connection(asyncio.Protocol):
     """One connection while it speaks HTTP to us: requests one after the other, each an ``Exchange``."""
 
-    __slots__ = ("_body", "_buffer", "_exchange", "_listener", "_transport", "wheel_slot")
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_exchange",
+        "_has_begun",
+        "_is_lingering",
+        "_listener",
+        "_transport",
+        "wheel_slot",
+    )
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -99,6 +110,8 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         self._exchange: Exchange | None = None
         self._body: _Body | None = None
+        self._has_begun = True  # a request is expected, or has begun to arrive
+        self._is_lingering = False
         self.wheel_slot = UNSCHEDULED
 
     # -- asyncio protocol ------------------------------------------------------------------------------
@@ -109,11 +122,16 @@ class Connection(asyncio.Protocol):
         self._expect_within(REQUEST_TIMEOUT_S)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_lingering:
+            return
         if self._body is not None:
             self._receive_body(data)
             return
         self._buffer = self._buffer + data if self._buffer else data
         if self._exchange is None:
+            if not self._has_begun:
+                self._has_begun = True
+                self._expect_within(REQUEST_TIMEOUT_S)
             self._read_head()
         elif len(self._buffer) > MAX_HEAD_BYTES:
             # Requests sent ahead while one is being answered wait their turn, but not without bound.
@@ -255,9 +273,13 @@ class Connection(asyncio.Protocol):
         elif exchange.request.http_version == (1, 0):
             head.append(("Connection", "keep-alive"))
         transport.write(encode_response_head(status, head) + body)
+        if exchange.has_body:
+            self._linger()
+            return
         if not keeps_alive:
             self.close()
             return
+        self._has_begun = False
         self._expect_within(KEEPALIVE_TIMEOUT_S)
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._read_next)
@@ -283,6 +305,18 @@ class Connection(asyncio.Protocol):
         self._leave()
         if transport is not None:
             transport.close()
+
+    def _linger(self) -> None:
+        """Close, but read and drop what the peer is still sending: a reset would take the answer from it."""
+        transport = self._transport
+        if transport is None:
+            return
+        if not transport.can_write_eof():
+            self.close()
+            return
+        self._is_lingering = True
+        transport.write_eof()
+        self._expect_within(LINGER_S)
 
     def _lose(self, exc: BaseException | None) -> None:
         transport = self._transport

@@ -23,6 +23,7 @@ PROTOCOL_ERROR: Final = 1002
 INVALID_DATA: Final = 1007
 POLICY_VIOLATION: Final = 1008
 MESSAGE_TOO_BIG: Final = 1009
+INTERNAL_ERROR: Final = 1011
 SERVICE_RESTART: Final = 1012
 TRY_AGAIN_LATER: Final = 1013
 
@@ -90,7 +91,7 @@ class FrameParser:
     have been returned, and nothing is read any more.
     """
 
-    __slots__ = ("_buffer", "_fragment_opcode", "_fragments", "_max_message_bytes", "_need", "error")
+    __slots__ = ("_buffer", "_fragment_opcode", "_fragments", "_is_closed", "_max_message_bytes", "_need", "error")
 
     def __init__(self, max_message_bytes: int) -> None:
         self.error: RemoteProtocolError | None = None
@@ -99,11 +100,12 @@ class FrameParser:
         self._need = 0  # bytes the buffer must hold before parsing is worth a try
         self._fragments: bytearray | None = None
         self._fragment_opcode = CONTINUATION
+        self._is_closed = False
 
     def feed(self, data: bytes) -> Sequence[Message]:
         """The messages that ``data`` completes, oldest first. Look at ``error`` after reading them."""
-        if self.error is not None:
-            return _NOTHING
+        if self.error is not None or self._is_closed:
+            return _NOTHING  # what follows a close frame is not ours to read
         buffer = self._buffer
         if buffer is not None:
             buffer += data
@@ -136,7 +138,10 @@ class FrameParser:
             # The common case, a whole text or binary message in one frame, passes without a call.
             if not second & _MASKED or (first != 0x81 and first != 0x82) or self._fragments is not None:
                 self._check_header(first, second)
-            if size > self._max_message_bytes:
+            fragments = self._fragments
+            if size > self._max_message_bytes or (
+                fragments is not None and first & 0x0F == 0 and size + len(fragments) > self._max_message_bytes
+            ):
                 raise RemoteProtocolError("message too big", MESSAGE_TOO_BIG)
             stop = start + head + size
             if stop > end:
@@ -153,7 +158,8 @@ class FrameParser:
                 if message is not None:
                     messages.append(message)
                     if message.opcode == CLOSE:
-                        return  # what follows a close frame is not ours to read
+                        self._is_closed = True
+                        return
         else:
             self._need = 2
         if start < end:
@@ -194,8 +200,6 @@ class FrameParser:
         if fragments is None:
             fragments = self._fragments = bytearray()
             self._fragment_opcode = opcode
-        if len(fragments) + len(payload) > self._max_message_bytes:
-            raise RemoteProtocolError("message too big", MESSAGE_TOO_BIG)
         fragments += payload
         if not first & _FIN:
             return None

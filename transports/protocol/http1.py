@@ -19,6 +19,7 @@ MAX_HEAD_BYTES: Final = 16 * 1024
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]{1,8192}) HTTP/1\.([01])")
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_MAX_CHUNK_LINE = 1024
 _SINGLE = frozenset(("host", "content-length", "transfer-encoding", "sec-websocket-key", "origin", "upgrade"))
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
@@ -124,9 +125,9 @@ class ChunkedDecoder:
                 del pending[:2]
                 self._state = "size"
             line_end = pending.find(b"\r\n")
+            if line_end > _MAX_CHUNK_LINE or (line_end < 0 and len(pending) > _MAX_CHUNK_LINE + 1):
+                raise RemoteProtocolError("chunk header or trailer too long")
             if line_end < 0:
-                if len(pending) > 1024:
-                    raise RemoteProtocolError("chunk header too long")
                 return None
             line = bytes(pending[:line_end])
             del pending[: line_end + 2]

@@ -34,9 +34,9 @@ def check(request: HttpRequest) -> bytes:
         raise RequestRefused(ErrorCode.BAD_REQUEST, "A WebSocket handshake is a GET of HTTP/1.1")
     if headers.get("sec-websocket-version") != "13":
         raise RequestRefused(ErrorCode.BAD_REQUEST, "Sec-WebSocket-Version must be 13", 426)
-    key = headers.get("sec-websocket-key", "").encode("latin-1")
+    key = headers.get("sec-websocket-key", "").encode(errors="replace")
     try:
-        valid = len(key) == 24 and len(binascii.a2b_base64(key)) == 16
+        valid = len(key) == 24 and len(binascii.a2b_base64(key, strict_mode=True)) == 16
     except binascii.Error:
         valid = False
     if not valid:

@@ -1,0 +1,1 @@
+"""What several suites need: servers to talk to, raw clients, waiting."""
