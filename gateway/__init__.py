@@ -23,10 +23,11 @@ from .acks import BroadcastAnswers
 from .channels import ChannelManager
 from .connection import ConnectionInfo, EventArgumentsError, SocketConnection, event
 from .dispatch import NOT_HANDLED
+from .middleware import EventRefusedError
 from .remote_socket import RemoteSocket
 from .router import Router, RouterSession
 from .runner import AppRunner, run, run_app
-from .server import EventRefusedError, Server
+from .server import Server
 
 __all__ = [
     "NOT_HANDLED",

@@ -6,11 +6,35 @@ engine's counters instead. Everything the Admin UI shows and does beyond them is
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+from socketio.admin import EventBuffer
 from socketio.async_admin import InstrumentedAsyncServer
 
+from transports.counters import Counters
+from transports.outbound import MESSAGE_OVERHEAD_BYTES
 from transports.session import Session
+
+from .channels import as_arguments
+
+
+class _CountingBuffer(EventBuffer):
+    """What has happened since the last report; what was sent is read off the engine's counters then."""
+
+    def __init__(self, counters: Counters) -> None:
+        super().__init__()
+        self._counters = counters
+        self._told = (counters.messages_out, counters.bytes_out)
+
+    def get_and_clear(self) -> Any:
+        told = (self._counters.messages_out, self._counters.bytes_out)
+        packets, counted = (new - old for new, old in zip(told, self._told, strict=True))
+        self._told = told
+        if packets:
+            self.push("packetsOut", packets)
+            self.push("bytesOut", counted - packets * MESSAGE_OVERHEAD_BYTES)
+        return super().get_and_clear()
 
 
 class InstrumentedServer(InstrumentedAsyncServer):
@@ -21,12 +45,27 @@ class InstrumentedServer(InstrumentedAsyncServer):
 
     def instrument(self) -> None:
         sio = self.sio
+        self._originals: dict[str, Any] = {}
         sio.on("connect", self.admin_connect, namespace=self.admin_namespace)
         if self.mode == "development":
             self._watch_events()
         self._application = sio.eio.application
         sio.eio.application = self
-        self._counted = (0, 0)
+        self.event_buffer = _CountingBuffer(sio.eio.counters)
+
+    async def _emit(  # what the base class watches for, with the recipients that our manager really chose
+        self, event: str, data: Any, namespace: str, room: Any = None, skip_sid: Any = None, **options: Any
+    ) -> None:
+        sio = self.sio
+        await self._originals["emit"](event, data, namespace, room=room, skip_sid=skip_sid, **options)
+        if namespace == self.admin_namespace:
+            return
+        room = options.get("to") or room
+        arguments = [event, *as_arguments(data)]
+        now = datetime.now(UTC).isoformat()
+        for member in sio.manager.select(namespace, room, skip_sid, options.get("except_rooms")):
+            told = (namespace, member.sid, arguments, now)
+            await sio.emit("event_sent", told, namespace=self.admin_namespace)
 
     def _watch_events(self) -> None:
         sio = self.sio
@@ -44,8 +83,8 @@ class InstrumentedServer(InstrumentedAsyncServer):
         self._replace(sio.manager, "basic_leave_room", self._basic_leave_room)
         self._replace(sio.manager, "emit", self._emit)
 
-    @staticmethod
-    def _replace(owner: Any, name: str, replacement: Any) -> None:
+    def _replace(self, owner: Any, name: str, replacement: Any) -> None:
+        self._originals[name] = getattr(owner, name)
         # The base class calls the originals by names of its own: "__emit", which Python mangles with the class.
         setattr(owner, f"_InstrumentedAsyncServer__{name.lstrip('_')}", getattr(owner, name))
         setattr(owner, name, replacement)

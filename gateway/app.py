@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
+import sys
 from typing import Any
 
 from aiohttp import web
@@ -42,6 +44,8 @@ def load_application(name: str) -> Any:
     Raises: SettingsError.
     """
     module_name, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as ``python -m`` has it; a console script has not
     try:
         found: Any = importlib.import_module(module_name)
         for part in attribute.split("."):

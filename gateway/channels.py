@@ -80,7 +80,7 @@ class ChannelManager(AsyncManager):
         self._changed(member)
         held, member.held = member.held, None
         for message in () if held is None else held.messages():
-            member.session.send(message)
+            self.server.eio.post(member.session, message)
 
     def begin_leave(self, member: Member) -> None:
         """From now on nothing is sent to the client; it is still in its rooms."""
@@ -213,9 +213,7 @@ class ChannelManager(AsyncManager):
             if volatile and not member.session.is_ready():
                 engine.counters.dropped_volatile += 1
                 return
-            engine.counters.messages_out += 1
-            engine.turn_bytes += message.nbytes
-            member.session.send(message)
+            engine.post(member.session, message)
         elif member.state is MemberState.CONNECTING and not volatile:
             self._hold(member, message)
         else:

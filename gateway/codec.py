@@ -10,6 +10,7 @@ Spec: Socket.IO v5, "Packet encoding".
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import Any, Final
 
 import msgpack
@@ -99,8 +100,7 @@ class JsonPacket(packet.Packet):
     def _dumps(self, data: Any, attachments: list[bytes]) -> bytes:
         def take_binary(value: Any) -> Any:
             if isinstance(value, (bytes, bytearray, memoryview)):
-                attachments.append(bytes(value))
-                return {"_placeholder": True, "num": len(attachments) - 1}
+                return _attach(value, attachments)
             raise TypeError(f"{type(value).__name__} cannot be sent; convert it to JSON types or bytes")
 
         try:
@@ -108,7 +108,8 @@ class JsonPacket(packet.Packet):
         except TypeError:
             # Integers beyond 64 bits, lone surrogates and keys that are not text: slow and rare, so not first.
             attachments.clear()
-            return json.dumps(data, default=take_binary, separators=(",", ":"), allow_nan=False).encode()
+            plain = _plain(data, attachments)
+            return json.dumps(plain, default=_by_orjson, separators=(",", ":"), allow_nan=False).encode()
 
     def _loads(self, body: str) -> Any:
         return orjson.loads(body)
@@ -148,7 +149,7 @@ class JsonPacket(packet.Packet):
         if body:
             try:
                 self.data = self._loads(body)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise PacketError("payload is not JSON") from error
             if body.count("[") + body.count("{") > MAX_DEPTH:
                 check_depth(self.data)
@@ -203,7 +204,7 @@ def json_packet_with(module: Any) -> type[JsonPacket]:
 
     class CustomJsonPacket(JsonPacket):
         def _dumps(self, data: Any, attachments: list[bytes]) -> bytes:
-            text = module.dumps(_take_attachments(data, attachments), separators=(",", ":"))
+            text = module.dumps(_plain(data, attachments), separators=(",", ":"))
             return text if isinstance(text, bytes) else text.encode()
 
         def _loads(self, body: str) -> Any:
@@ -212,16 +213,36 @@ def json_packet_with(module: Any) -> type[JsonPacket]:
     return CustomJsonPacket
 
 
-def _take_attachments(value: Any, attachments: list[bytes]) -> Any:
-    """The data with placeholders where binary values were."""
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        attachments.append(bytes(value))
-        return {"_placeholder": True, "num": len(attachments) - 1}
-    if isinstance(value, (list, tuple)):
-        return [_take_attachments(item, attachments) for item in value]
-    if isinstance(value, dict):
-        return {key: _take_attachments(item, attachments) for key, item in value.items()}
-    return value
+def _attach(value: bytes | bytearray | memoryview, attachments: list[bytes]) -> dict[str, Any]:
+    """Take a binary value out of the data; its placeholder."""
+    attachments.append(bytes(value))
+    return {"_placeholder": True, "num": len(attachments) - 1}
+
+
+def _plain(data: Any, attachments: list[bytes]) -> Any:
+    """The data with placeholders where binary values were, and null for numbers that JSON has no word for.
+
+    Raises: ValueError for data nested too deeply, or inside itself.
+    """
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return _attach(value, attachments)
+        if isinstance(value, (list, tuple)):
+            return [convert(item) for item in value]
+        if isinstance(value, dict):
+            return {key: convert(item) for key, item in value.items()}
+        return None if isinstance(value, float) and not isfinite(value) else value
+
+    try:
+        return convert(data)
+    except RecursionError:
+        raise ValueError("data is nested too deeply, or inside itself") from None
+
+
+def _by_orjson(value: Any) -> Any:
+    """Dataclasses, dates and what else orjson knows by itself."""
+    return orjson.loads(orjson.dumps(value))
 
 
 class MsgpackPacket(msgpack_packet.MsgPackPacket):
@@ -233,7 +254,10 @@ class MsgpackPacket(msgpack_packet.MsgPackPacket):
             fields["data"] = self.data
         if self.id is not None:
             fields["id"] = self.id
-        encoded: bytes = msgpack.packb(fields, default=self.__class__.dumps_default)
+        try:
+            encoded: bytes = msgpack.packb(fields, default=self.__class__.dumps_default)
+        except OverflowError:
+            raise ValueError("MessagePack has no integers beyond 64 bits") from None
         return encoded
 
     def decode(self, encoded_packet: str | bytes) -> int:

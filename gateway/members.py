@@ -25,7 +25,19 @@ class MemberState(IntEnum):
 class Member:
     """One client in one namespace: what the protocol calls a socket."""
 
-    __slots__ = ("acks", "held", "namespace", "next_ack_id", "rooms", "session", "sid", "starting", "state", "turns")
+    __slots__ = (
+        "acks",
+        "held",
+        "is_expelled",
+        "namespace",
+        "next_ack_id",
+        "rooms",
+        "session",
+        "sid",
+        "starting",
+        "state",
+        "turns",
+    )
 
     def __init__(self, sid: str, session: Session, namespace: str) -> None:
         self.sid = sid
@@ -36,6 +48,8 @@ class Member:
         self.rooms: set[Any] | None = None
         #: Messages sent before the client was told that it is connected.
         self.held: Run | None = None
+        #: Told to go, or gone, before its connect handler has answered.
+        self.is_expelled = False
         self.acks: dict[int, PendingAck] | None = None
         self.next_ack_id = 1
         #: Handlers given a task that has not begun to run.

@@ -148,6 +148,7 @@ async def run(
     cleans the application up.
     """
     application = await app if isinstance(app, Awaitable) else app
+    runner_options.setdefault("shutdown_timeout", drain_timeout)
     runner = AppRunner(application, handle_signals=False, **runner_options)
     await runner.setup()
     try:

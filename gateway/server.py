@@ -1,7 +1,8 @@
 """The Socket.IO server: python-socketio's API on tidegate's engine.
 
 ``Server`` is a ``socketio.AsyncServer``; what its documentation says holds here. python-socketio is touched here,
-in ``gateway.channels``, ``gateway.codec``, ``gateway.dispatch`` and ``gateway.admin`` alone;
+in ``gateway.channels``, ``gateway.codec``, ``gateway.dispatch``, ``gateway.admin`` and, for its exceptions,
+``gateway.router`` alone;
 ``tests/guards/test_seams.py`` names what is relied on.
 
 Spec: Socket.IO v5.
@@ -29,6 +30,7 @@ from .acks import BroadcastAnswers, Gathering, as_answer
 from .channels import ChannelManager, as_arguments
 from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher, Target
 from .members import Member, MemberState
+from .middleware import ConnectMiddleware, EventMiddleware, EventRefusedError, Middlewares
 from .remote_socket import RemoteSocket
 
 logger = logging.getLogger("tidegate.server")
@@ -37,12 +39,6 @@ logger = logging.getLogger("tidegate.server")
 MAX_NAMESPACES: Final = 1000
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-ConnectMiddleware = Callable[[str, dict[str, Any], Any], Any]
-EventMiddleware = Callable[[str, Any, list[Any]], Any]
-
-
-class EventRefusedError(Exception):
-    """Raised by an event middleware: the handler does not run, and a client that asked for an ack gets ``args``."""
 
 
 class Client:
@@ -123,8 +119,8 @@ class Server(socketio.AsyncServer):
         self.environ = Environs(self.eio)
         self.eio.application = self
         self._dispatcher = Dispatcher(self)
-        self._connect_middleware: dict[str, list[ConnectMiddleware]] = {}
-        self._event_middleware: dict[str, list[EventMiddleware]] = {}
+        self._connect_middlewares = Middlewares()
+        self._event_middlewares = Middlewares()
 
     def _engineio_server_class(self) -> type[Engine]:
         return Engine
@@ -177,7 +173,7 @@ class Server(socketio.AsyncServer):
         It refuses by returning False or raising ``ConnectionRefusedError``; several are asked in order. Coroutine
         functions welcome.
         """
-        self._connect_middleware.setdefault(namespace, []).append(middleware)
+        self._connect_middlewares.add(middleware, namespace)
         return middleware
 
     def use_event(self, middleware: EventMiddleware, namespace: str = "/") -> EventMiddleware:
@@ -186,7 +182,7 @@ class Server(socketio.AsyncServer):
         It returns None to let the event pass, a list or tuple to replace its arguments, False to drop it, or
         raises ``EventRefusedError``, whose arguments answer a client that asked for an ack.
         """
-        self._event_middleware.setdefault(namespace, []).append(middleware)
+        self._event_middlewares.add(middleware, namespace)
         return middleware
 
     # -- hosts -----------------------------------------------------------------------------------------
@@ -339,6 +335,8 @@ class Server(socketio.AsyncServer):
         client's events that wait for their turn.
         """
         member = self.manager.member(sid, namespace)
+        if member is not None and member.state is MemberState.CONNECTING:
+            member.is_expelled = True  # refused, whatever its connect handler will say
         if member is None or member.state is not MemberState.CONNECTED:
             return
         self._send(member.session, codec.DISCONNECT, member.namespace)
@@ -435,8 +433,7 @@ class Server(socketio.AsyncServer):
         self, session: Session, packet_type: int, namespace: str, data: Any = None, ack_id: int | None = None
     ) -> None:
         packet = self.packet_class(packet_type, data=data, namespace=namespace, id=ack_id)
-        self.eio.counters.messages_out += 1
-        session.send(codec.to_outbound(packet))
+        self.eio.post(session, codec.to_outbound(packet))
 
     # -- connect ---------------------------------------------------------------------------------------
 
@@ -471,7 +468,7 @@ class Server(socketio.AsyncServer):
         if self.always_connect:
             self._confirm(member)
         target = self._dispatcher.target("connect", namespace)
-        if target is None and not self._connect_middleware and "_trigger_event" not in self.__dict__:
+        if target is None and not self._connect_middlewares and "_trigger_event" not in self.__dict__:
             self._confirm(member)
         else:
             self.eio.spawn(self._connect(member, packet.data))
@@ -488,6 +485,8 @@ class Server(socketio.AsyncServer):
         refusal = await self._ask_to_connect(member, auth or None)
         if member.state > MemberState.CONNECTED:
             return  # with always_connect it was a member already, and has left meanwhile
+        if refusal is None and member.is_expelled:
+            refusal = exceptions.ConnectionRefusedError().error_args
         if refusal is None:
             self._confirm(member)
             if member.session.closing or member.session.closed:
@@ -510,12 +509,8 @@ class Server(socketio.AsyncServer):
         """None, or the payload of the refusal."""
         environ = member.session.request.environ()
         try:
-            for middleware in self._middleware(self._connect_middleware, member.namespace):
-                answer = middleware(member.sid, environ, auth)
-                if inspect.isawaitable(answer):
-                    answer = await answer
-                if answer is False:
-                    return exceptions.ConnectionRefusedError().error_args
+            if not await self._connect_middlewares.admit(member.namespace, member.sid, environ, auth):
+                return exceptions.ConnectionRefusedError().error_args
             answer = await self._trigger_event("connect", member.namespace, member.sid, environ, auth)
         except exceptions.ConnectionRefusedError as refused:
             return refused.error_args
@@ -528,16 +523,12 @@ class Server(socketio.AsyncServer):
             return {"message": "Internal server error"}
         return exceptions.ConnectionRefusedError().error_args if answer is False else None
 
-    @staticmethod
-    def _middleware(registered: dict[str, list[Any]], namespace: str) -> list[Any]:
-        if not registered:
-            return []
-        return [*registered.get("*", ()), *registered.get(namespace, ())]
-
     # -- disconnect ------------------------------------------------------------------------------------
 
     def _receive_disconnect(self, client: Client, namespace: str) -> None:
         member = client.members.get(namespace)
+        if member is not None and member.state is MemberState.CONNECTING:
+            member.is_expelled = True
         if member is not None and member.state is MemberState.CONNECTED:
             # At once: the client may send events for the namespace no more, and may join it again.
             self.manager.begin_leave(member)
@@ -575,7 +566,7 @@ class Server(socketio.AsyncServer):
         if member is None:
             return
         event, *arguments = packet.data
-        if self._event_middleware or "_trigger_event" in self.__dict__:
+        if self._event_middlewares or "_trigger_event" in self.__dict__:
             self._in_turn(member, lambda: self._handle_event_slowly(member, event, arguments, packet.id))
             return
         target = self._dispatcher.target(event, member.namespace)
@@ -644,15 +635,10 @@ class Server(socketio.AsyncServer):
     async def _handle_event_slowly(self, member: Member, event: Any, arguments: list[Any], ack_id: int | None) -> None:
         """With middleware, or with ``_trigger_event`` replaced, as the admin interface does."""
         try:
-            for middleware in self._middleware(self._event_middleware, member.namespace):
-                answer = middleware(member.sid, event, arguments)
-                if inspect.isawaitable(answer):
-                    answer = await answer
-                if answer is False:
-                    return
-                if answer is not None:
-                    arguments = list(answer)
-            result = await self._trigger_event(event, member.namespace, member.sid, *arguments)
+            passed = await self._event_middlewares.pass_event(member.namespace, member.sid, event, arguments)
+            if passed is None:
+                return
+            result = await self._trigger_event(event, member.namespace, member.sid, *passed)
         except EventRefusedError as refused:
             self._acknowledge(member, ack_id, refused.args)
             return
@@ -682,7 +668,7 @@ class Server(socketio.AsyncServer):
     async def _send_packet(self, eio_sid: str, pkt: Any) -> None:
         session = self.eio.sockets.get(eio_sid)
         if session is not None:
-            session.send(codec.to_outbound(pkt))
+            self.eio.post(session, codec.to_outbound(pkt))
 
 
 def _packet_class(serializer: Any, json_module: Any) -> Any:

@@ -23,3 +23,5 @@ class Counters:
     messages_in: int = 0
     #: Messages handed to sessions: one for each recipient.
     messages_out: int = 0
+    #: Of these, with the overhead that buffers count (``transports.outbound``).
+    bytes_out: int = 0

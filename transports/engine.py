@@ -331,8 +331,16 @@ class Engine(engineio.AsyncServer):
                 count -= 1
                 self.counters.dropped_closed += 1
         self.counters.messages_out += count
+        self.counters.bytes_out += message.nbytes * count
         self.turn_bytes += message.nbytes * count
         return count
+
+    def post(self, session: Session, message: OutboundMessage) -> None:
+        """Send ``message`` to one session."""
+        self.counters.messages_out += 1
+        self.counters.bytes_out += message.nbytes
+        self.turn_bytes += message.nbytes
+        session.send(message)
 
     def broadcast_volatile(self, sessions: Iterable[Session], message: OutboundMessage) -> int:
         """Send ``message`` to those of ``sessions`` that can take it now; the others never get it."""
@@ -368,8 +376,7 @@ class Engine(engineio.AsyncServer):
         if session is None:
             self.counters.dropped_closed += 1
             return
-        self.counters.messages_out += 1
-        session.send(message)
+        self.post(session, message)
 
     # -- in: from sessions -----------------------------------------------------------------------------
 

@@ -1,0 +1,186 @@
+"""The layers, and who may import what."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.guards.source_tree import ROOT, imports, modules, own_module
+
+#: The layers of ``transports`` from the ground up: a module imports those of earlier lines, or earlier in its line.
+LAYERS = (
+    ("transports",),
+    ("transports.errors", "transports.reasons", "transports.counters"),
+    ("transports.request",),
+    (
+        "transports.protocol",
+        "transports.protocol.packets",
+        "transports.protocol.frames",
+        "transports.protocol.http1",
+        "transports.protocol.timing_wheel",
+        "transports.protocol.lifecycle",
+        "transports.protocol.websocket_handshake",
+    ),
+    ("transports.outbound", "transports.ports", "transports.timers", "transports.cors"),
+    ("transports.websocket", "transports.polling", "transports.xhr_streaming"),
+    ("transports.session",),
+    ("transports.negotiation",),
+    ("transports.engine",),
+    ("transports.hosts", "transports.hosts.listener", "transports.hosts.aiohttp"),
+)
+RANK = {name: rank for rank, name in enumerate(name for line in LAYERS for name in line)}
+
+#: What would tie the pure machines to a clock, a loop, chance or the network.
+IMPURE = {
+    "asyncio",
+    "concurrent",
+    "datetime",
+    "os",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "signal",
+    "socket",
+    "ssl",
+    "subprocess",
+    "threading",
+    "time",
+    "uvloop",
+    "aiohttp",
+    "socketio",
+    "engineio",
+}
+PURE = ["transports.errors", "transports.reasons", "transports.request", "transports.outbound"]
+
+#: Who may know a library: everything else goes by way of them.
+LIBRARIES = {
+    "engineio": {"transports.engine"},
+    "socketio": {
+        "gateway",  # passes on public names
+        "gateway.server",
+        "gateway.channels",
+        "gateway.codec",
+        "gateway.dispatch",
+        "gateway.admin",
+        "gateway.router",  # exceptions
+    },
+    "uvloop": {"gateway.runner"},
+    "orjson": {
+        "gateway.codec",
+        "gateway.connection",
+        "gateway.logs",
+        "gateway.router",
+        "transports.engine",
+        "transports.negotiation",
+    },
+    "msgpack": {"gateway.codec"},
+}
+
+
+def roots(name: str) -> set[str]:
+    return {found.name.partition(".")[0] for found in imports(name)}
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("transports")])
+def test_transports_never_imports_gateway(name: str) -> None:
+    assert "gateway" not in roots(name)
+
+
+@pytest.mark.parametrize("name", [*PURE, *(name for name in modules() if name.startswith("transports.protocol"))])
+def test_pure_modules_know_no_clock_no_loop_and_no_chance(name: str) -> None:
+    assert not roots(name) & IMPURE
+    for found in imports(name):
+        own = own_module(found.name)
+        if own is not None and own != "transports":
+            assert own in PURE or own.startswith("transports.protocol"), f"{name} imports {own}, which is above it"
+
+
+def test_every_module_of_transports_has_its_layer() -> None:
+    assert set(RANK) == {name for name in modules() if name.startswith("transports")}
+
+
+@pytest.mark.parametrize("name", RANK)
+def test_layers_import_downwards(name: str) -> None:
+    for found in imports(name):
+        own = own_module(found.name)
+        if own is not None and own != name and found.is_runtime and found.is_immediate:
+            assert RANK[own] < RANK[name], f"{name} imports {own}, which is above it"
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_library_is_known_to_its_modules_alone(library: str) -> None:
+    users = {name for name in modules() if library in roots(name)}
+    assert users - LIBRARIES[library] == set(), f"{library} is imported where HOUSE_STYLE does not name it"
+
+
+def test_web_framework_is_known_to_the_upper_layers_alone() -> None:
+    users = {name for name in modules() if "aiohttp" in roots(name) and name.startswith("transports")}
+    assert users == {"transports.hosts.aiohttp"}
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = {
+        name: {
+            own
+            for found in imports(name)
+            if found.is_runtime and found.is_immediate
+            if (own := own_module(found.name)) is not None and own != name
+        }
+        for name in modules()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " → ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+_IMPORT_EACH = """
+import os, sys, traceback
+failed = []
+for name in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        try:
+            __import__(name)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        failed.append(name)
+print(" ".join(failed))
+"""
+
+
+def test_every_module_can_be_imported_alone_and_warns_of_nothing() -> None:
+    names = [name for name in modules() if name != "gateway.__main__"]
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _IMPORT_EACH, *names],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=True,
+    )
+    assert ended.stdout.split() == [], ended.stderr[-4000:]
+
+
+def test_transports_needs_neither_gateway_nor_socketio() -> None:
+    script = (
+        "import sys, transports.engine, transports.hosts.listener, transports.hosts.aiohttp\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'gateway', 'socketio', 'uvloop'}))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout.split() == []

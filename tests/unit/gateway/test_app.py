@@ -1,0 +1,122 @@
+"""How settings become an application."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+import gateway
+from gateway.app import create_application, create_server, load_application
+from gateway.settings import Settings, SettingsError
+from transports.hosts.aiohttp import attached_engines
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Writes an importable module; its name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    names: list[str] = []
+
+    def write(text: str) -> str:
+        name = f"tidegate_test_application_{len(names)}"
+        names.append(name)
+        (tmp_path / f"{name}.py").write_text(text)
+        importlib.invalidate_caches()
+        return name
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)
+
+
+def paths(app: web.Application) -> set[str]:
+    return {resource.canonical for resource in app.router.resources()}
+
+
+def test_settings_become_the_servers_options() -> None:
+    server = create_server(
+        Settings(
+            transports=("polling", "websocket"),
+            allow_upgrades=False,
+            http_compression=False,
+            ping_interval_s=7,
+            ping_timeout_s=6,
+            upgrade_timeout_s=5,
+            connect_timeout_s=4,
+            stream_max_s=3,
+            stream_max_bytes=2000,
+            max_payload_bytes=1000,
+            max_buffered_bytes=3000,
+            cors_allowed_origins=("https://a.example",),
+            cors_credentials=False,
+        )
+    )
+    engine = server.eio
+    assert engine.transports == ["polling", "websocket"]
+    assert (engine.allow_upgrades, engine.http_compression) == (False, False)
+    assert (engine.ping_interval_s, engine.ping_timeout_s, engine.upgrade_timeout_s) == (7, 6, 5)
+    assert (server.connect_timeout_s, engine.stream_max_s) == (4, 3)
+    assert (engine.stream_max_bytes, engine.max_payload_bytes, engine.max_buffered_bytes) == (2000, 1000, 3000)
+
+
+def test_application_serves_engine_client_and_a_page() -> None:
+    app = create_application(Settings())
+    assert list(attached_engines(app)) == ["/socket.io/"]
+    assert {"/", "/socket.io/", "/socket.io/socket.io.js"} <= paths(app)
+
+
+def test_path_of_the_settings_is_where_clients_connect() -> None:
+    app = create_application(Settings(path="/live/io/"))
+    assert list(attached_engines(app)) == ["/live/io/"]
+    assert "/live/io/socket.io.js" in paths(app)
+
+
+def test_demo_brings_its_page() -> None:
+    assert any(path.startswith("/demo/") for path in paths(create_application(Settings(demo=True))))
+    assert not any(path.startswith("/demo/") for path in paths(create_application(Settings())))
+
+
+def test_named_server_is_attached_and_named_application_served(module: Any) -> None:
+    name = module(
+        "import gateway\nfrom aiohttp import web\n"
+        "server = gateway.Server()\napp = web.Application()\nclass box:\n    inner = gateway.Server()\n"
+    )
+    loaded = sys.modules.get(name) or importlib.import_module(name)
+    assert create_application(Settings(app=f"{name}:app")) is loaded.app
+    served = create_application(Settings(app=f"{name}:server", path="/x/"))
+    assert list(attached_engines(served).values()) == [loaded.server.eio]
+    assert list(attached_engines(served)) == ["/x/"]
+    assert create_application(Settings(app=f"{name}:box.inner"))
+
+
+def test_name_that_leads_nowhere_is_a_problem_of_the_setting(module: Any) -> None:
+    name = module("number = 7\n")
+    for target, hint in (
+        ("no_such_module_anywhere:app", "no module no_such_module_anywhere"),
+        (f"{name}:missing", "missing"),
+        (f"{name}:number.missing", "missing"),
+        (f"{name}.sub:app", "no module"),
+        (f"{name}:number", "is a int"),
+    ):
+        with pytest.raises(SettingsError, match=hint) as caught:
+            create_application(Settings(app=target))
+        assert [problem.name for problem in caught.value.problems] == ["app"]
+
+
+def test_fault_inside_the_named_module_is_not_hidden(module: Any) -> None:
+    with pytest.raises(ModuleNotFoundError, match="surely_not_installed"):
+        load_application(module("import surely_not_installed\n") + ":app")
+    with pytest.raises(ZeroDivisionError):
+        load_application(module("1 / 0\n") + ":app")
+
+
+def test_two_servers_at_one_path_are_refused() -> None:
+    app = web.Application()
+    gateway.Server().attach(app)
+    with pytest.raises(ValueError, match=r"attached at /socket\.io/"):
+        gateway.Server().attach(app, serve_client=False)
+    gateway.Server().attach(app, "other")
+    assert set(attached_engines(app)) == {"/socket.io/", "/other/"}
