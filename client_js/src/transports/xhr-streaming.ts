@@ -42,6 +42,8 @@ export class XhrStreaming extends Transport {
   private isGone = false;
   private readonly outbox: string[] = [];
   private abortPost: Abort | undefined;
+  /** The close packet, while a `POST` that it must not overtake is under way. */
+  private afterPost: (() => void) | undefined;
   private stopWaiting: (() => void) | undefined;
 
   constructor(opts: TransportOptions) {
@@ -105,10 +107,18 @@ export class XhrStreaming extends Transport {
   protected override doClose(): void {
     // A close packet from a probe would end the session that goes on without it.
     const hasSession = this.readyState === "open" && !this.isProbing && !this.isGone;
+    // A POST under way may carry the upgrade packet, without which the close packet would reach a mere candidate.
+    const underWay = this.abortPost;
+    if (hasSession) this.abortPost = undefined;
     this.release();
     if (!hasSession) return;
-    const stopTimer = this.setTimer(() => abort(), CLOSE_TIMEOUT_MS);
-    const abort = this.platform.post(this.request({}), "1", stopTimer);
+    let abort = underWay;
+    const stopTimer = this.setTimer(() => abort?.(), CLOSE_TIMEOUT_MS);
+    const sayGoodbye = (): void => {
+      abort = this.platform.post(this.request({}), "1", stopTimer);
+    };
+    if (underWay) this.afterPost = sayGoodbye;
+    else sayGoodbye();
   }
 
   protected override write(packets: Packet[]): void {
@@ -152,6 +162,10 @@ export class XhrStreaming extends Transport {
     }
     this.abortPost = this.platform.post(this.request({}), payload, (outcome) => {
       this.abortPost = undefined;
+      if (this.afterPost) {
+        this.afterPost();
+        return;
+      }
       if (typeof outcome === "number" && outcome >= 200 && outcome < 300) {
         this.down.extend();
         this.postNext();
