@@ -10,6 +10,7 @@ Spec: Socket.IO v5, "Packet encoding".
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from math import isfinite
 from typing import Any, Final
 
@@ -54,6 +55,13 @@ class JsonPacket(packet.Packet):
     taken by a placeholder.
     """
 
+    # Until a packet has its own. One is made for every message, most of them without most of these.
+    data: Any = None
+    namespace: str | None = None
+    id: int | None = None
+    attachment_count: int = 0
+    attachments: Sequence[bytes] = ()
+
     def __init__(
         self,
         packet_type: int = EVENT,
@@ -63,14 +71,13 @@ class JsonPacket(packet.Packet):
         binary: bool | None = None,
         encoded_packet: str | bytes | None = None,
     ) -> None:
+        if encoded_packet is not None:
+            self.attachment_count = self.decode(encoded_packet)
+            return
         self.packet_type = packet_type
         self.data = data
         self.namespace = namespace
         self.id = id
-        self.attachment_count = 0
-        self.attachments: list[bytes] = []
-        if encoded_packet is not None:
-            self.attachment_count = self.decode(encoded_packet)
 
     def encode(self) -> str | list[str | bytes]:
         """python-socketio's form: text, or a list of text and attachments."""
@@ -174,7 +181,10 @@ class JsonPacket(packet.Packet):
         """
         if not isinstance(attachment, bytes):
             raise PacketError("text where an attachment is due")
-        self.attachments.append(attachment)
+        received = self.attachments
+        if not isinstance(received, list):
+            received = self.attachments = []
+        received.append(attachment)
         if len(self.attachments) < self.attachment_count:
             return False
         used = [False] * self.attachment_count
@@ -182,7 +192,7 @@ class JsonPacket(packet.Packet):
         if not all(used):
             raise PacketError("an attachment without its placeholder")
         self.packet_type -= 3
-        self.attachments = []
+        self.attachments = ()
         return True
 
     def _with_attachments(self, value: Any, used: list[bool]) -> Any:

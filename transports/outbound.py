@@ -8,7 +8,7 @@ the same ``Run``, and its joined bytes are built once for all of them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from .protocol.frames import BINARY, TEXT, encode_frame
@@ -77,7 +77,7 @@ class Run:
     ``nbytes`` and ``packet_count`` are totals of the whole run.
     """
 
-    __slots__ = ("_chunk", "_compressed", "_frames", "_records", "message", "nbytes", "packet_count", "parent")
+    __slots__ = ("_forms", "message", "nbytes", "packet_count", "parent")
 
     def __init__(self, parent: Run | None, message: OutboundMessage) -> None:
         self.parent = parent
@@ -88,10 +88,17 @@ class Run:
         else:
             self.nbytes = parent.nbytes + message.nbytes
             self.packet_count = parent.packet_count + message.packet_count
-        self._chunk: bytes | None = None
-        self._compressed: bytes | None = None
-        self._frames: bytes | None = None
-        self._records: bytes | None = None
+        #: Wire forms that have been asked for, by the function that builds them.
+        self._forms: dict[Callable[[Run], bytes], bytes] | None = None
+
+    def _form(self, build: Callable[[Run], bytes]) -> bytes:
+        forms = self._forms
+        if forms is None:
+            forms = self._forms = {}
+        form = forms.get(build)
+        if form is None:
+            form = forms[build] = build(self)
+        return form
 
     @classmethod
     def of(cls, messages: Iterable[OutboundMessage]) -> Run | None:
@@ -115,28 +122,19 @@ class Run:
         """WebSocket frames of the whole run."""
         if self.parent is None:
             return self.message.frames
-        frames = self._frames
-        if frames is None:
-            frames = self._frames = b"".join([message.frames for message in self.messages()])
-        return frames
+        return self._form(_join_frames)
 
     @property
     def records(self) -> bytes:
         """Streaming records of the whole run."""
         if self.parent is None:
             return self.message.records
-        records = self._records
-        if records is None:
-            records = self._records = b"".join([message.records for message in self.messages()])
-        return records
+        return self._form(_join_records)
 
     @property
     def chunk(self) -> bytes:
         """``records`` as one chunk of a chunked response."""
-        chunk = self._chunk
-        if chunk is None:
-            chunk = self._chunk = encode_chunk(self.records)
-        return chunk
+        return self._form(_as_chunk)
 
     def payload(self) -> bytes:
         """Long-polling body of the whole run: packets with the separator between them."""
@@ -145,11 +143,7 @@ class Run:
     @property
     def compressed_payload(self) -> bytes:
         """``payload`` with gzip, at the level that costs least."""
-        compressed = self._compressed
-        if compressed is None:
-            packer = zlib.compressobj(level=1, wbits=31)
-            compressed = self._compressed = packer.compress(self.payload()) + packer.flush()
-        return compressed
+        return self._form(_compress)
 
     def take(self, nbytes: int) -> tuple[Run, Run | None]:
         """Whole messages until ``nbytes`` are reached (at least one), and the rest."""
@@ -183,3 +177,20 @@ class Run:
             first.append(head)
             last[0] = tail
         return Run(Run.of(first[:-1]), first[-1]), Run.of(last)
+
+
+def _join_frames(run: Run) -> bytes:
+    return b"".join([message.frames for message in run.messages()])
+
+
+def _join_records(run: Run) -> bytes:
+    return b"".join([message.records for message in run.messages()])
+
+
+def _as_chunk(run: Run) -> bytes:
+    return encode_chunk(run.records)
+
+
+def _compress(run: Run) -> bytes:
+    packer = zlib.compressobj(level=1, wbits=31)
+    return packer.compress(run.payload()) + packer.flush()

@@ -38,7 +38,10 @@ class Message(NamedTuple):
     data: str | bytes
 
 
-_NOTHING: tuple[Message, ...] = ()
+#: ``Message``, or a plain tuple of the same two values where naming them would cost the hot path.
+AnyMessage = Message | tuple[int, str | bytes]
+
+_NOTHING: tuple[AnyMessage, ...] = ()
 
 
 def encode_frame(opcode: int, data: bytes) -> bytes:
@@ -102,7 +105,7 @@ class FrameParser:
         self._fragment_opcode = CONTINUATION
         self._is_closed = False
 
-    def feed(self, data: bytes) -> Sequence[Message]:
+    def feed(self, data: bytes) -> Sequence[AnyMessage]:
         """The messages that ``data`` completes, oldest first. Look at ``error`` after reading them."""
         if self.error is not None or self._is_closed:
             return _NOTHING  # what follows a close frame is not ours to read
@@ -113,14 +116,14 @@ class FrameParser:
                 return _NOTHING
             data = bytes(buffer)
             self._buffer = None
-        messages: list[Message] = []
+        messages: list[AnyMessage] = []
         try:
             self._parse(data, messages)
         except RemoteProtocolError as error:
             self.error = error
         return messages
 
-    def _parse(self, data: bytes, messages: list[Message]) -> None:
+    def _parse(self, data: bytes, messages: list[AnyMessage]) -> None:
         start = 0
         end = len(data)
         while end - start >= 2:
@@ -150,9 +153,9 @@ class FrameParser:
             payload = unmask(data[start + head : stop], data[start + head - 4 : start + head])
             start = stop
             if first == 0x81:
-                messages.append(Message(TEXT, _text(payload)))
+                messages.append((TEXT, _text(payload)))
             elif first == 0x82:
-                messages.append(Message(BINARY, payload))
+                messages.append((BINARY, payload))
             else:
                 message = self._fragment_or_control(first, payload)
                 if message is not None:
