@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -18,6 +19,9 @@ from transports.hosts.aiohttp import attached_engines
 from transports.hosts.listener import Listener
 
 from . import collector
+
+
+logger = logging.getLogger("tidegate.runner")
 
 
 class AppRunner(web.AppRunner):
@@ -171,9 +175,12 @@ async def run(
             print(f"======== Running on {', '.join(sorted(_address(site) for site in started))} ========")
         async with stop_signals() if handle_signals else contextlib.nullcontext(asyncio.Event()) as stopped:
             await stopped.wait()
+        engines = attached_engines(application)
+        logger.info(
+            "stopping: %d clients are told to reconnect", sum(len(engine.sockets) for engine in engines.values())
+        )
         for site in started:
             await site.stop()
-        engines = attached_engines(application)
         await asyncio.gather(*(engine.drain(drain_timeout) for engine in engines.values()))
     finally:
         await runner.cleanup()
