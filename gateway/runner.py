@@ -20,7 +20,6 @@ from transports.hosts.listener import Listener
 
 from . import collector
 
-
 logger = logging.getLogger("tidegate.runner")
 
 
