@@ -192,7 +192,10 @@ class XhrStreamingPort:
             self._unacknowledged.clear()
         if self._response is not None:
             # What it had not sent is repeated: it must not also wait in the old connection.
-            self._response.abort() if self._response.buffered_bytes() else self._response.end()
+            if self._response.buffered_bytes():
+                self._response.abort()
+            else:
+                self._response.end()
         transport.set_write_buffer_limits()
         self._response = response
         self._response_ends = now + self._max_s

@@ -135,14 +135,14 @@ class Connection(asyncio.Protocol):
             self._read_head()
         elif len(self._buffer) > MAX_HEAD_BYTES:
             # Requests sent ahead while one is being answered wait their turn, but not without bound.
-            self._lose(None)
+            self._cut()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._leave()
         exchange, self._exchange = self._exchange, None
         self._body = None
         if exchange is not None:
-            exchange.peer_left()
+            exchange.lose()
 
     def eof_received(self) -> bool:
         return False
@@ -153,7 +153,7 @@ class Connection(asyncio.Protocol):
         if exchange is None:
             self.close()
         else:
-            exchange.lost_body()
+            exchange.lose()
             refuse(exchange, RequestRefused(ErrorCode.BAD_REQUEST, "The request took too long to arrive", 408))
 
     # -- requests --------------------------------------------------------------------------------------
@@ -318,9 +318,9 @@ class Connection(asyncio.Protocol):
         transport.write_eof()
         self._expect_within(LINGER_S)
 
-    def _lose(self, exc: BaseException | None) -> None:
+    def _cut(self) -> None:
         transport = self._transport
-        self.connection_lost(exc)
+        self.connection_lost(None)
         if transport is not None:
             transport.abort()
 
@@ -358,11 +358,8 @@ class Exchange:
     def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
         return self._connection.take_over(protocol)
 
-    def peer_left(self) -> None:
-        self.lost_body()
-
-    def lost_body(self) -> None:
-        """Tell whoever waits for the rest of the request that it will not come."""
+    def lose(self) -> None:
+        """Tell whoever keeps the exchange waiting that the peer, or the rest of the request, will not come."""
         lost, self.lost = self.lost, None
         if lost is not None:
             lost()
