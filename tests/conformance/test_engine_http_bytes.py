@@ -550,7 +550,7 @@ async def test_a_poll_gets_a_ping_each_interval(echo_engine: Any) -> None:
     began = time.monotonic()
     for n in range(1, 4):
         assert (await client.get(sid)).body == b"2"
-        assert 0.28 * n < time.monotonic() - began < 0.3 * n + timeout_s(0.2)
+        assert 0.28 * n < time.monotonic() - began < 0.3 * n + timeout_s(1)
         assert (await client.post(sid, "3")).text == "ok"
     assert server.disconnected == []
 
@@ -575,7 +575,7 @@ async def test_who_does_not_answer_a_ping_is_gone(echo_engine: Any, transport: s
             sid = (await stream.opening())["sid"]
             assert [await stream.record(), *await stream.rest()] == ["2", "1"]
     await eventually(lambda: server.disconnected, "disconnect")
-    assert 0.49 < time.monotonic() - began < 0.5 + timeout_s(0.5)
+    assert 0.49 < time.monotonic() - began < 0.5 + timeout_s(1)
     assert server.disconnected == [(sid, "ping timeout")]
     assert (await client.get(sid)).json()["code"] == 1
     assert server.engine.sockets == {}
@@ -586,7 +586,7 @@ async def test_a_client_that_never_polls_is_gone_after_interval_and_timeout(echo
     began = time.monotonic()
     sid = (await server.client.handshake())["sid"]
     await eventually(lambda: server.disconnected, "disconnect")
-    assert 0.49 < time.monotonic() - began < 0.5 + timeout_s(0.5)
+    assert 0.49 < time.monotonic() - began < 0.5 + timeout_s(1)
     assert server.disconnected == [(sid, "ping timeout")]
 
 

@@ -190,7 +190,7 @@ async def test_a_response_ends_after_its_time(echo_engine: Any, counts: bool) ->
             assert await stream.rest() == [f"4{n}"]
             received += 1
             # Deadlines are met up to one tick (0.25 s) late.
-            assert 0.29 < time.monotonic() - began < 0.55 + timeout_s(0.3)
+            assert 0.29 < time.monotonic() - began < 0.55 + timeout_s(1)
     assert server.disconnected == []
 
 
