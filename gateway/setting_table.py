@@ -36,10 +36,6 @@ class Setting:
         return isinstance(self.kind, Target)
 
     @property
-    def is_secret(self) -> bool:
-        return isinstance(self.kind, Secret)
-
-    @property
     def flag(self) -> str:
         return self.kind.metavar if self.is_positional else "--" + self.name.replace("_", "-")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aiohttp import web
 
 from ..errors import ErrorCode, RequestRefused
+from ..protocol.http1 import add_header
 from ..request import Headers, HttpRequest
 from .listener import too_large
 
@@ -158,8 +159,7 @@ class Exchange:
 def _joined_headers(request: web.Request) -> dict[str, str]:
     joined: dict[str, str] = {}
     for name, value in request.headers.items():
-        key = name.lower()
-        joined[key] = joined[key] + ("; " if key == "cookie" else ", ") + value if key in joined else value
+        add_header(joined, name.lower(), value)
     return joined
 
 

@@ -45,6 +45,16 @@ class BodyFraming(NamedTuple):
     chunked: bool
 
 
+def add_header(headers: dict[str, str], name: str, value: str) -> None:
+    """Put a header under its lower-case ``name``, joined with an earlier one of that name.
+
+    Spec: RFC 9110, section 5.3; RFC 9113, section 8.2.3 for cookies.
+    """
+    if name in headers:
+        value = headers[name] + ("; " if name == "cookie" else ", ") + value
+    headers[name] = value
+
+
 def parse_head(head: bytes) -> RequestHead:
     """A request's head, without the empty line that ends it.
 
@@ -61,11 +71,9 @@ def parse_head(head: bytes) -> RequestHead:
             raise RemoteProtocolError("malformed header")
         name = field[1].decode("ascii").lower()
         value = field[2].strip(b" \t").decode("latin-1")
-        if name in headers:
-            if name in _SINGLE:
-                raise RemoteProtocolError(f"header {name} is given more than once")
-            value = headers[name] + ("; " if name == "cookie" else ", ") + value
-        headers[name] = value
+        if name in headers and name in _SINGLE:
+            raise RemoteProtocolError(f"header {name} is given more than once")
+        add_header(headers, name, value)
     version = (1, 1) if match[3] == b"1" else (1, 0)
     if version == (1, 1) and "host" not in headers:
         raise RemoteProtocolError("no Host header")
