@@ -135,8 +135,7 @@ class Engine(engineio.AsyncServer):
         self.is_draining = False
         #: Ports that have said good-bye and wait for the peer's answer.
         self.lingering: set[Any] = set()
-        #: Bytes handed to sessions since the last flush, each recipient counted.
-        self.turn_bytes = 0
+        self._flushed_bytes = 0  # counters.bytes_out at the last flush
         self._negotiator = Negotiator(self)
         self._queued: list[Session] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -292,7 +291,7 @@ class Engine(engineio.AsyncServer):
 
     def _flush(self) -> None:
         queued, self._queued = self._queued, []
-        self.turn_bytes = 0
+        self._flushed_bytes = self.counters.bytes_out
         for session in queued:
             session.is_queued = False
             try:
@@ -300,6 +299,11 @@ class Engine(engineio.AsyncServer):
             except Exception:  # one client's connection must not keep the others from theirs
                 logger.exception("writing to session %s failed", session.id)
                 session.close(reasons.TRANSPORT_ERROR)
+
+    @property
+    def turn_bytes(self) -> int:
+        """Bytes handed to sessions since the last flush, each recipient counted."""
+        return self.counters.bytes_out - self._flushed_bytes
 
     def broadcast(self, sessions: Iterable[Session], message: OutboundMessage) -> int:
         """Send ``message`` to all of ``sessions``; the number of those that take it.
@@ -332,14 +336,12 @@ class Engine(engineio.AsyncServer):
                 self.counters.dropped_closed += 1
         self.counters.messages_out += count
         self.counters.bytes_out += message.nbytes * count
-        self.turn_bytes += message.nbytes * count
         return count
 
     def post(self, session: Session, message: OutboundMessage) -> None:
         """Send ``message`` to one session."""
         self.counters.messages_out += 1
         self.counters.bytes_out += message.nbytes
-        self.turn_bytes += message.nbytes
         session.send(message)
 
     def broadcast_volatile(self, sessions: Iterable[Session], message: OutboundMessage) -> int:
