@@ -18,8 +18,10 @@ from transports import reasons
 from transports.outbound import OutboundMessage, Run
 from transports.session import Session
 
+from . import catalogue
 from .codec import EVENT, to_outbound
 from .members import Member, MemberState, PendingAck, Room
+from .middleware import TooManyRoomsError
 
 if TYPE_CHECKING:
     from .server import Server
@@ -222,7 +224,6 @@ class ChannelManager(AsyncManager):
     def _hold(self, member: Member, message: OutboundMessage) -> None:
         member.held = Run(member.held, message)
         if member.held.nbytes > self.server.eio.max_buffered_bytes:
-            logger.warning("session %s dropped: too much waits for its connect handler", member.session.id)
             member.session.close(reasons.SLOW_CLIENT)
 
     async def _after_send(self, session: Session) -> None:
@@ -242,7 +243,7 @@ class ChannelManager(AsyncManager):
         on_timeout: Callable[[], Any] | None = None,
     ) -> None:
         """Send an event that the client answers; after ``timeout`` seconds its answer is not awaited any more."""
-        ack_id = member.expect_ack(pending)
+        ack_id = self._expect_ack(member, pending)
         packet = self.server.packet_class(EVENT, namespace=member.namespace, data=[event, *arguments], id=ack_id)
         try:
             message = to_outbound(packet)
@@ -258,6 +259,13 @@ class ChannelManager(AsyncManager):
         if timeout is not None:
             pending.timer = self.server.eio.loop.call_later(timeout, expire)
         self.send_to(member, message)
+
+    def _expect_ack(self, member: Member, pending: PendingAck) -> int:
+        limit = self.server.limits.max_pending_acks
+        if member.acks is not None and len(member.acks) >= limit:
+            self.server.drop(member, catalogue.ACK_GIVEN_UP, limit=limit)
+            member.give_up_oldest_ack()
+        return member.expect_ack(pending)
 
     def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
         """Run an application's callback, coroutine functions too."""
@@ -280,7 +288,7 @@ class ChannelManager(AsyncManager):
         """The client has answered. An id that nobody waits for, or no longer, is ignored."""
         pending = member.take_ack(ack_id)
         if pending is None:
-            logger.info("%s acknowledged %d, which nobody waits for", member.sid, ack_id)
+            self.server.drop(member, catalogue.UNKNOWN_ACK, ack_id=ack_id)
         else:
             self._call(pending.answered, *arguments)
 
@@ -347,7 +355,9 @@ class ChannelManager(AsyncManager):
         return isinstance(room, str) and self.member(room, namespace) is not None
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
-        """Raises: ValueError where the client is not in the namespace, or the room is another client's own."""
+        """Raises: ValueError where the client is not in the namespace, or the room is another client's own;
+        TooManyRoomsError, which is one too, where it is in ``max_rooms`` already.
+        """
         member = self.member(sid, namespace)
         if member is None:
             raise ValueError("sid is not connected to requested namespace")
@@ -357,6 +367,9 @@ class ChannelManager(AsyncManager):
             raise ValueError("cannot enter a sid room")
         if member.rooms is None:
             member.rooms = set()
+        limit = self.server.limits.max_rooms
+        if len(member.rooms) >= limit and room not in member.rooms:
+            raise TooManyRoomsError(limit)
         member.rooms.add(room)
         self.rooms[namespace].setdefault(room, Room()).add(member)
 
@@ -389,4 +402,4 @@ class ChannelManager(AsyncManager):
             self.acknowledge(member, id, data)
 
     def _generate_ack_id(self, sid: str, callback: Callable[..., Any]) -> int:
-        return self.members[sid].expect_ack(PendingAck(callback))
+        return self._expect_ack(self.members[sid], PendingAck(callback))

@@ -18,7 +18,10 @@ import msgpack
 import orjson
 from socketio import msgpack_packet, packet
 
+from transports.errors import RemoteProtocolError
 from transports.outbound import OutboundMessage
+
+from . import catalogue
 
 CONNECT: Final = 0
 DISCONNECT: Final = 1
@@ -44,7 +47,7 @@ _TYPES: Final = {str(number): number for number in range(7)}
 _DIGITS: Final = frozenset("0123456789")
 
 
-class PacketError(ValueError):
+class PacketError(RemoteProtocolError, ValueError):
     """The peer sent a packet that the protocol does not allow."""
 
 
@@ -127,10 +130,10 @@ class JsonPacket(packet.Packet):
         Raises: PacketError.
         """
         if not isinstance(encoded_packet, str):
-            raise PacketError("binary message without a packet that announces it")
+            raise PacketError(catalogue.STRAY_BINARY)
         packet_type = _TYPES.get(encoded_packet[:1])
         if packet_type is None:
-            raise PacketError("unknown packet type")
+            raise PacketError(catalogue.UNKNOWN_TYPE)
         self.packet_type = packet_type
         position = 1
         attachment_count = 0
@@ -138,16 +141,16 @@ class JsonPacket(packet.Packet):
             dash = encoded_packet.find("-", 1, 12)
             digits = encoded_packet[1:dash]
             if dash < 2 or not (digits.isascii() and digits.isdigit()):
-                raise PacketError("binary packet without a number of attachments")
+                raise PacketError(catalogue.NO_ATTACHMENT_COUNT)
             attachment_count = int(digits)
             if attachment_count > MAX_ATTACHMENTS:
-                raise PacketError(f"more than {MAX_ATTACHMENTS} attachments")
+                raise PacketError(catalogue.TOO_MANY_ATTACHMENTS, limit=MAX_ATTACHMENTS)
             position = dash + 1
         if encoded_packet[position : position + 1] == "/":
             comma = encoded_packet.find(",", position)
             end = len(encoded_packet) if comma < 0 else comma
             if end - position > MAX_NAMESPACE_LENGTH:
-                raise PacketError("namespace is too long")
+                raise PacketError(catalogue.NAMESPACE_TOO_LONG)
             self.namespace = encoded_packet[position:end].partition("?")[0]
             position = end + 1
         body = encoded_packet[position:]
@@ -157,7 +160,7 @@ class JsonPacket(packet.Packet):
             try:
                 self.data = self._loads(body)
             except (ValueError, RecursionError) as error:
-                raise PacketError("payload is not JSON") from error
+                raise PacketError(catalogue.BAD_JSON) from error
             if body.count("[") + body.count("{") > MAX_DEPTH:
                 check_depth(self.data)
         check_payload(packet_type, self.data, self.id)
@@ -170,7 +173,7 @@ class JsonPacket(packet.Packet):
         while rest[end : end + 1] in _DIGITS:
             end += 1
         if end > _MAX_ACK_DIGITS:
-            raise PacketError("ack id is too long")
+            raise PacketError(catalogue.ACK_ID_TOO_LONG)
         self.id = int(rest[:end])
         return rest[end:]
 
@@ -180,7 +183,7 @@ class JsonPacket(packet.Packet):
         Raises: PacketError for text, and for placeholders that do not name each attachment once.
         """
         if not isinstance(attachment, bytes):
-            raise PacketError("text where an attachment is due")
+            raise PacketError(catalogue.TEXT_FOR_ATTACHMENT)
         received = self.attachments
         if not isinstance(received, list):
             received = self.attachments = []
@@ -190,7 +193,7 @@ class JsonPacket(packet.Packet):
         used = [False] * self.attachment_count
         self.data = self._with_attachments(self.data, used)
         if not all(used):
-            raise PacketError("an attachment without its placeholder")
+            raise PacketError(catalogue.SPARE_ATTACHMENT)
         self.packet_type -= 3
         self.attachments = ()
         return True
@@ -202,7 +205,7 @@ class JsonPacket(packet.Packet):
             if value.get("_placeholder") is True:
                 number = value.get("num")
                 if type(number) is not int or not 0 <= number < len(used) or used[number]:
-                    raise PacketError("a placeholder without its attachment")
+                    raise PacketError(catalogue.BAD_PLACEHOLDER)
                 used[number] = True
                 return self.attachments[number]
             return {key: self._with_attachments(item, used) for key, item in value.items()}
@@ -273,26 +276,26 @@ class MsgpackPacket(msgpack_packet.MsgPackPacket):
     def decode(self, encoded_packet: str | bytes) -> int:
         """Raises: PacketError."""
         if not isinstance(encoded_packet, bytes):
-            raise PacketError("text message; this server speaks msgpack")
+            raise PacketError(catalogue.TEXT_FOR_MSGPACK)
         try:
             fields = msgpack.unpackb(encoded_packet, ext_hook=self._ext, strict_map_key=True)
         except (ValueError, msgpack.UnpackException, TypeError, RecursionError) as error:
-            raise PacketError("packet is not MessagePack") from error
+            raise PacketError(catalogue.NOT_MSGPACK) from error
         if not isinstance(fields, dict):
-            raise PacketError("packet is not a map")
+            raise PacketError(catalogue.NOT_MSGPACK)
         self.packet_type = fields.get("type")
         self.namespace = fields.get("nsp")
         self.data = fields.get("data")
         self.id = fields.get("id")
         if type(self.packet_type) is not int or not CONNECT <= self.packet_type <= CONNECT_ERROR:
-            raise PacketError("unknown packet type")
+            raise PacketError(catalogue.UNKNOWN_TYPE)
         if not isinstance(self.namespace, str) or not self.namespace.startswith("/"):
-            raise PacketError("malformed namespace")
+            raise PacketError(catalogue.BAD_NAMESPACE)
         if len(self.namespace) > MAX_NAMESPACE_LENGTH:
-            raise PacketError("namespace is too long")
+            raise PacketError(catalogue.NAMESPACE_TOO_LONG)
         check_depth(self.data)
         if self.id is not None and (type(self.id) is not int or self.id < 0):
-            raise PacketError("malformed ack id")
+            raise PacketError(catalogue.BAD_ACK_ID)
         check_payload(self.packet_type, self.data, self.id)
         return 0
 
@@ -315,7 +318,7 @@ def check_depth(data: Any) -> None:
         ]
         if not level:
             return
-    raise PacketError(f"payload is nested more than {MAX_DEPTH} levels deep")
+    raise PacketError(catalogue.TOO_DEEP, limit=MAX_DEPTH)
 
 
 def check_payload(packet_type: int, data: Any, ack_id: int | None) -> None:
@@ -325,23 +328,23 @@ def check_payload(packet_type: int, data: Any, ack_id: int | None) -> None:
     """
     if packet_type in (EVENT, BINARY_EVENT):
         if not isinstance(data, list) or not data:
-            raise PacketError("event without its name")
+            raise PacketError(catalogue.NO_EVENT_NAME)
         name = data[0]
         if not isinstance(name, str) and type(name) is not int:
-            raise PacketError("event name must be text or an integer")
+            raise PacketError(catalogue.BAD_EVENT_NAME)
         if name in RESERVED_EVENTS:
-            raise PacketError(f"event name {name!r} is reserved")
+            raise PacketError(catalogue.RESERVED_EVENT, name=name)
     elif packet_type in (ACK, BINARY_ACK):
         if not isinstance(data, list) or ack_id is None:
-            raise PacketError("malformed ack")
+            raise PacketError(catalogue.BAD_ACK)
     elif packet_type == CONNECT:
         if data is not None and not isinstance(data, dict):
-            raise PacketError("auth payload must be an object")
+            raise PacketError(catalogue.BAD_AUTH)
     elif packet_type == DISCONNECT:
         if data is not None:
-            raise PacketError("disconnect with a payload")
+            raise PacketError(catalogue.DISCONNECT_PAYLOAD)
     else:
-        raise PacketError("only servers send CONNECT_ERROR")
+        raise PacketError(catalogue.CLIENT_CONNECT_ERROR)
 
 
 def to_outbound(packet: Any) -> OutboundMessage:

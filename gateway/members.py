@@ -77,9 +77,12 @@ class Member:
         """The client is gone and will answer nothing."""
         acks, self.acks = self.acks, None
         for pending in (acks or {}).values():
-            pending.cancel_timer()
-            if pending.abandoned is not None:
-                pending.abandoned()
+            pending.abandon()
+
+    def give_up_oldest_ack(self) -> None:
+        """More are pending than may be."""
+        if self.acks:
+            self.acks.pop(next(iter(self.acks))).abandon()
 
 
 class PendingAck:
@@ -91,6 +94,12 @@ class PendingAck:
         self.answered = answered
         self.abandoned = abandoned
         self.timer: asyncio.TimerHandle | None = None
+
+    def abandon(self) -> None:
+        """It will not be answered."""
+        self.cancel_timer()
+        if self.abandoned is not None:
+            self.abandoned()
 
     def cancel_timer(self) -> None:
         if self.timer is not None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from transports.refusals import Refusal
+
+from . import catalogue
 
 #: ``(sid, environ, auth)``: False, or ``ConnectionRefusedError``, refuses the connection.
 ConnectMiddleware = Callable[[str, dict[str, Any], Any], Any]
@@ -13,7 +17,21 @@ EventMiddleware = Callable[[str, Any, list[Any]], Any]
 
 
 class EventRefusedError(Exception):
-    """Raised by an event middleware: the handler does not run, and a client that asked for an ack gets ``args``."""
+    """Raised by an event middleware or a handler: a client that asked for an ack gets ``args``. Nothing is logged."""
+
+    #: The row of the catalogue under which it is counted, and what its message names.
+    refusal: ClassVar[Refusal | None] = None
+    fields: Mapping[str, Any] = {}
+
+
+class TooManyRoomsError(EventRefusedError, ValueError):
+    """The client is in as many rooms as ``max_rooms`` allows."""
+
+    refusal = catalogue.TOO_MANY_ROOMS
+
+    def __init__(self, limit: int) -> None:
+        self.fields = {"limit": limit}
+        super().__init__({"message": catalogue.TOO_MANY_ROOMS.text(limit=limit)})
 
 
 class Middlewares:

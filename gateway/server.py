@@ -13,8 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar, overload
 
 import socketio
@@ -22,21 +21,23 @@ from socketio import exceptions
 
 from transports import reasons
 from transports.engine import Engine
-from transports.errors import RemoteProtocolError
+from transports.refusals import Refusal
 from transports.session import Session
 
-from . import codec, static_files
+from . import catalogue, codec, static_files
 from .acks import BroadcastAnswers, Gathering, as_answer
 from .channels import ChannelManager, as_arguments
-from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher, Target
+from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher
+from .handlers import HandlerRunner
+from .limits import Limits
 from .members import Member, MemberState
-from .middleware import ConnectMiddleware, EventMiddleware, EventRefusedError, Middlewares
+from .middleware import ConnectMiddleware, EventMiddleware, Middlewares
 from .remote_socket import RemoteSocket
 
 logger = logging.getLogger("tidegate.server")
 
-#: Namespaces one connection may join.
-MAX_NAMESPACES: Final = 1000
+#: What a client gets whose connect handler raised.
+_FAILED: Final = {"message": catalogue.JOIN_FAILED.message}
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -46,13 +47,17 @@ class Client:
     attachments.
     """
 
-    __slots__ = ("awaited", "joined", "members")
+    __slots__ = ("awaited", "awaited_bytes", "in_flight", "joined", "members")
 
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
         #: Namespaces it has ever joined: an event for one just left is late, for another it is an error.
         self.joined: set[str] = set()
         self.awaited: Any = None
+        #: Bytes of it that have come.
+        self.awaited_bytes = 0
+        #: Handlers of its events that run or wait their turn.
+        self.in_flight = 0
 
 
 class Environs(Mapping[str, dict[str, Any]]):
@@ -78,6 +83,7 @@ class Server(socketio.AsyncServer):
 
     - ``connect_timeout``: seconds a connection may stay without joining a namespace (45).
     - ``namespaces``: as in python-socketio; see ``of`` for patterns.
+    - those of ``gateway.limits.Limits``: what one connection may make the server keep or run.
 
     Raises: TypeError for an unknown option, ValueError for one out of range.
     """
@@ -105,6 +111,7 @@ class Server(socketio.AsyncServer):
                 f"client_manager must be a gateway.ChannelManager, not {type(client_manager).__name__}: "
                 "the managers of python-socketio keep their own tables of clients"
             )
+        self.limits = Limits.taken_from(engine_options)
         super().__init__(
             client_manager=client_manager,
             logger=logger,
@@ -118,9 +125,11 @@ class Server(socketio.AsyncServer):
         self.connect_timeout_s = connect_timeout
         self.environ = Environs(self.eio)
         self.eio.application = self
-        self._dispatcher = Dispatcher(self)
+        self.dispatcher = Dispatcher(self)
         self._connect_middlewares = Middlewares()
         self._event_middlewares = Middlewares()
+        self._handlers = HandlerRunner(self)
+        self._max_attachments_bytes = max(self.limits.max_attachments_bytes, self.eio.max_payload_bytes)
 
     def _engineio_server_class(self) -> type[Engine]:
         return Engine
@@ -129,7 +138,7 @@ class Server(socketio.AsyncServer):
 
     def on(self, event: str, handler: Any = None, namespace: Any = None) -> Any:
         """Register a handler; see python-socketio. ``namespace`` may also be a pattern or a function, as in ``of``."""
-        self._dispatcher.forget()
+        self.dispatcher.forget()
         return super().on(event, handler, namespace=self._namespace_name(namespace))
 
     @overload
@@ -148,12 +157,12 @@ class Server(socketio.AsyncServer):
         super().register_namespace(namespace_handler)
         if not isinstance(matcher, str):
             self.namespace_handlers[self._namespace_name(matcher)] = self.namespace_handlers.pop(matcher)
-        self._dispatcher.forget()
+        self.dispatcher.forget()
 
     def _namespace_name(self, namespace: Any) -> str | None:
         if namespace is None or isinstance(namespace, str):
             return namespace
-        return self._dispatcher.add_matcher(namespace)
+        return self.dispatcher.add_matcher(namespace)
 
     def of(self, matcher: NamespaceMatcher) -> str:
         """Accept every namespace whose name matches a pattern (whole), or for which a function returns True.
@@ -165,7 +174,7 @@ class Server(socketio.AsyncServer):
             @server.on("draw", namespace=boards)
             async def draw(namespace, sid, stroke): ...
         """
-        return self._dispatcher.add_matcher(matcher)
+        return self.dispatcher.add_matcher(matcher)
 
     def use(self, middleware: ConnectMiddleware, namespace: str = "/") -> ConnectMiddleware:
         """Ask ``middleware(sid, environ, auth)`` before the connect handler of ``namespace`` ("*": of all).
@@ -394,29 +403,42 @@ class Server(socketio.AsyncServer):
             if packet is None:
                 packet = self.packet_class(encoded_packet=data)
                 if packet.attachment_count:
-                    self._expected_member(client, packet)
+                    self._expected_member(session, client, packet)
                     client.awaited = packet
+                    client.awaited_bytes = len(data)
                     return
-            elif packet.add_attachment(data):
-                client.awaited = None
             else:
-                return
+                client.awaited_bytes += len(data)
+                if client.awaited_bytes > self._max_attachments_bytes:
+                    raise codec.PacketError(catalogue.ATTACHMENTS_TOO_BIG, limit=self._max_attachments_bytes)
+                if not packet.add_attachment(data):
+                    return
+                client.awaited = None
             packet_type = packet.packet_type
             if packet_type == codec.EVENT or packet_type == codec.BINARY_EVENT:
-                self._receive_event(client, packet)
+                member = self._expected_member(session, client, packet)
+                if member is not None:
+                    self._handlers.receive(member, packet)
             elif packet_type == codec.ACK or packet_type == codec.BINARY_ACK:
-                member = self._expected_member(client, packet)
+                member = self._expected_member(session, client, packet)
                 if member is not None:
                     self.manager.acknowledge(member, packet.id, packet.data)
             elif packet_type == codec.CONNECT:
                 self._receive_connect(session, client, packet)
             else:
                 self._receive_disconnect(client, packet.namespace or "/")
-        except (ValueError, TypeError, LookupError, RecursionError) as error:  # all but the first: custom packets
-            if session.port is not None:
-                session.port_failed(session.port, RemoteProtocolError(str(error) or "malformed packet"))
+        except codec.PacketError as error:
+            self._fail(session, error)
+        except (ValueError, TypeError, LookupError, RecursionError) as error:  # of a packet class of the application
+            logger.info("packet class of the application: %s", error)
+            self._fail(session, codec.PacketError(catalogue.CUSTOM_PACKET))
 
-    def _expected_member(self, client: Client, packet: Any) -> Member | None:
+    def _fail(self, session: Session, error: codec.PacketError) -> None:
+        session.application.awaited = None
+        if session.port is not None:
+            session.port_failed(session.port, error)
+
+    def _expected_member(self, session: Session, client: Client, packet: Any) -> Member | None:
         """The member a packet is for; None where it has just left.
 
         Raises: PacketError for a namespace that the client never joined.
@@ -426,8 +448,16 @@ class Server(socketio.AsyncServer):
         if member is not None and member.state is MemberState.CONNECTED:
             return member
         if namespace not in client.joined:
-            raise codec.PacketError(f"packet for {namespace}, which was not joined")
+            raise codec.PacketError(catalogue.NOT_JOINED, namespace=namespace)
+        self._note(session, catalogue.LATE_EVENT, namespace=namespace)
         return None
+
+    def _note(self, session: Session, refusal: Refusal, **fields: Any) -> None:
+        self.eio.note_refusal(refusal, refusal.text(**fields), session.request, session.id)
+
+    def drop(self, member: Member, refusal: Refusal, **fields: Any) -> None:
+        """Something of a client goes nowhere: count it, and say so in the log."""
+        self._note(member.session, refusal, **fields)
 
     def _send(
         self, session: Session, packet_type: int, namespace: str, data: Any = None, ack_id: int | None = None
@@ -443,7 +473,7 @@ class Server(socketio.AsyncServer):
             or namespace in self.namespace_handlers
             or self.namespaces == "*"
             or namespace in self.namespaces
-            or self._dispatcher.matches(namespace)
+            or self.dispatcher.matches(namespace)
         )
 
     def join(self, session: Session, namespace: str) -> Member:
@@ -456,22 +486,30 @@ class Server(socketio.AsyncServer):
         namespace = packet.namespace or "/"
         refusal = None
         if namespace.startswith("*") or not self._accepts(namespace):
-            refusal = "Invalid namespace"
+            refusal = catalogue.INVALID_NAMESPACE
         elif namespace in client.members:
-            refusal = "Already connected to this namespace"
-        elif len(client.joined) >= MAX_NAMESPACES and namespace not in client.joined:
-            refusal = "Too many namespaces"
+            refusal = catalogue.ALREADY_JOINED
+        elif self._has_too_many_namespaces(client, namespace):
+            refusal = catalogue.TOO_MANY_NAMESPACES
         if refusal is not None:
-            self._send(session, codec.CONNECT_ERROR, namespace, {"message": refusal})
+            message = refusal.text(limit=self.limits.max_namespaces)
+            self.eio.note_refusal(refusal, f"{namespace}: {message}", session.request, session.id)
+            self._send(session, codec.CONNECT_ERROR, namespace, {"message": message})
             return
         member = self.join(session, namespace)
         if self.always_connect:
             self._confirm(member)
-        target = self._dispatcher.target("connect", namespace)
+        target = self.dispatcher.target("connect", namespace)
         if target is None and not self._connect_middlewares and "_trigger_event" not in self.__dict__:
             self._confirm(member)
         else:
             self.eio.spawn(self._connect(member, packet.data))
+
+    def _has_too_many_namespaces(self, client: Client, namespace: str) -> bool:
+        limit = self.limits.max_namespaces
+        if len(client.joined) + len(client.members) < limit or namespace in client.joined:
+            return False
+        return len(client.joined.union(client.members)) >= limit
 
     def _confirm(self, member: Member) -> None:
         """Tell the client that it is connected."""
@@ -493,6 +531,8 @@ class Server(socketio.AsyncServer):
                 # It left while the handler was thinking: the handler has accepted it, so it is told of the end.
                 await self._leave(member, member.session.close_reason)
             return
+        row = catalogue.JOIN_FAILED if refusal == _FAILED else catalogue.JOIN_REFUSED
+        self._note(member.session, row, text=f"{member.namespace}: {refusal.get('message')}")
         self.manager.begin_leave(member)
         try:
             if self.always_connect:
@@ -520,7 +560,7 @@ class Server(socketio.AsyncServer):
             return {"message": "Connection refused by server"}
         except Exception:  # the application's handler; the client gets an answer all the same
             logger.exception("connect handler of %s failed", member.namespace)
-            return {"message": "Internal server error"}
+            return _FAILED
         return exceptions.ConnectionRefusedError().error_args if answer is False else None
 
     # -- disconnect ------------------------------------------------------------------------------------
@@ -533,7 +573,7 @@ class Server(socketio.AsyncServer):
             # At once: the client may send events for the namespace no more, and may join it again.
             self.manager.begin_leave(member)
             del client.members[namespace]
-            self._in_turn(member, lambda: self._end_leave(member, reasons.CLIENT_DISCONNECT))
+            self._handlers.in_turn(member, lambda: self._end_leave(member, reasons.CLIENT_DISCONNECT))
 
     async def _leave(self, member: Member, reason: str) -> None:
         if member.state is not MemberState.CONNECTED:
@@ -541,7 +581,7 @@ class Server(socketio.AsyncServer):
         self.manager.begin_leave(member)
         if member.turns:
             # After the events before it. Not awaited: the caller may be the handler whose turn it is.
-            member.turns.append(lambda: self._end_leave(member, reason))
+            self._handlers.in_turn(member, lambda: self._end_leave(member, reason))
         else:
             await self._end_leave(member, reason)
 
@@ -559,95 +599,25 @@ class Server(socketio.AsyncServer):
         if members.get(member.namespace) is member:
             del members[member.namespace]
 
-    # -- events ----------------------------------------------------------------------------------------
+    # -- events: for the handlers' runner ----------------------------------------------------------------
 
-    def _receive_event(self, client: Client, packet: Any) -> None:
-        member = self._expected_member(client, packet)
-        if member is None:
-            return
-        event, *arguments = packet.data
-        if self._event_middlewares or "_trigger_event" in self.__dict__:
-            self._in_turn(member, lambda: self._handle_event_slowly(member, event, arguments, packet.id))
-            return
-        target = self._dispatcher.target(event, member.namespace)
-        if target is None:
-            return
-        if (target.is_coroutine or member.starting) and self.async_handlers:
-            member.starting += 1  # a plain function that comes next must not begin before this one
-            self.eio.spawn(self._run_handler(member, target, arguments, packet.id))
-            return
-        if target.is_coroutine or member.turns:
-            member.starting += 1
-            self._in_turn(member, lambda: self._run_handler(member, target, arguments, packet.id))
-            return
-        try:
-            result = target.handler(*target.prefix, member.sid, *arguments)
-        except Exception:  # the application's handler
-            logger.exception("handler of %r failed", event)
-            return
-        if inspect.isawaitable(result):
-            self._in_turn(member, lambda: self._finish_handler(member, result, packet.id))
-        else:
-            self._acknowledge(member, packet.id, result)
+    @property
+    def handles_slowly(self) -> bool:
+        """Whether events pass through middleware, or ``_trigger_event`` was replaced."""
+        return bool(self._event_middlewares) or "_trigger_event" in self.__dict__
 
-    def _in_turn(self, member: Member, handle: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run ``handle`` now, or after the client's earlier events where handlers are not concurrent."""
-        if self.async_handlers:
-            self.eio.spawn(handle())
-        elif member.turns:
-            member.turns.append(handle)
-        else:
-            member.turns = deque((handle,))
-            self.eio.spawn(self._take_turns(member))
+    async def pass_and_trigger(self, member: Member, event: Any, arguments: list[Any]) -> Any:
+        """Ask the middlewares, then call the handler; ``not_handled`` where the event was dropped.
 
-    async def _take_turns(self, member: Member) -> None:
-        turns = member.turns
-        while turns:
-            try:
-                await turns[0]()
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise
-                logger.warning("a handler of %s awaited something that was cancelled", member.sid)
-            finally:
-                turns.popleft()
+        Raises: EventRefusedError, and what the application's functions raise.
+        """
+        passed = await self._event_middlewares.pass_event(member.namespace, member.sid, event, arguments)
+        if passed is None:
+            return self.not_handled
+        return await self._trigger_event(event, member.namespace, member.sid, *passed)
 
-    async def _run_handler(self, member: Member, target: Target, arguments: list[Any], ack_id: int | None) -> None:
-        member.starting -= 1
-        try:
-            result = target.handler(*target.prefix, member.sid, *arguments)
-            if inspect.isawaitable(result):
-                result = await result
-        except Exception:  # the application's handler
-            logger.exception("event handler failed")
-            return
-        self._acknowledge(member, ack_id, result)
-
-    async def _finish_handler(self, member: Member, result: Awaitable[Any], ack_id: int | None) -> None:
-        try:
-            answer = await result
-        except Exception:  # the application's handler
-            logger.exception("event handler failed")
-            return
-        self._acknowledge(member, ack_id, answer)
-
-    async def _handle_event_slowly(self, member: Member, event: Any, arguments: list[Any], ack_id: int | None) -> None:
-        """With middleware, or with ``_trigger_event`` replaced, as the admin interface does."""
-        try:
-            passed = await self._event_middlewares.pass_event(member.namespace, member.sid, event, arguments)
-            if passed is None:
-                return
-            result = await self._trigger_event(event, member.namespace, member.sid, *passed)
-        except EventRefusedError as refused:
-            self._acknowledge(member, ack_id, refused.args)
-            return
-        except Exception:  # the application's handler or middleware
-            logger.exception("handler of %r failed", event)
-            return
-        self._acknowledge(member, ack_id, result)
-
-    def _acknowledge(self, member: Member, ack_id: int | None, result: Any) -> None:
+    def acknowledge(self, member: Member, ack_id: int | None, result: Any) -> None:
+        """Answer an event with what its handler returned, where the client asked for that."""
         if ack_id is None or result is NOT_HANDLED or member.state is not MemberState.CONNECTED:
             return
         try:
@@ -657,7 +627,7 @@ class Server(socketio.AsyncServer):
 
     async def _trigger_event(self, event: Any, namespace: str, *args: Any) -> Any:
         """Call the handler of an event; ``not_handled`` where there is none."""
-        target = self._dispatcher.target(event, namespace)
+        target = self.dispatcher.target(event, namespace)
         if target is None:
             return self.not_handled
         result = target.handler(*target.prefix, *args)

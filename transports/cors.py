@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .errors import ErrorCode, RequestRefused
+from . import catalogue
+from .errors import RequestRefused
 from .request import Headers, HttpRequest
 
 _HEADER_NAMES = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z, ]*")
@@ -59,11 +60,7 @@ class CorsPolicy:
         expected = self._expected(request, origin)
         if origin not in expected or not origin.isascii():
             named = " or ".join(expected) if expected else "none"
-            raise RequestRefused(
-                ErrorCode.FORBIDDEN,
-                f"{origin} is not an accepted origin; expected {named} (see cors_allowed_origins)",
-                403,
-            )
+            raise RequestRefused(catalogue.ORIGIN_REFUSED, origin=origin, expected=named)
         headers = [("Access-Control-Allow-Origin", origin), ("Vary", "Origin"), *self._preflight(request)]
         if self._credentials:
             headers.append(("Access-Control-Allow-Credentials", "true"))

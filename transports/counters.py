@@ -14,12 +14,16 @@ class Counters:
     #: Ended sessions by reason (``transports.reasons``).
     closed: Counter[str] = field(default_factory=Counter)
     upgrades: int = 0
-    #: HTTP refusals by the name of their code.
+    #: Refusals by their name in the catalogue.
     refused: Counter[str] = field(default_factory=Counter)
     #: Messages for sessions that were already ending.
     dropped_closed: int = 0
     #: Volatile messages for clients that could not take them.
     dropped_volatile: int = 0
+    #: How often a client had sent more than its rates allow, and was read more slowly.
+    throttled: int = 0
+    #: How often reading from a client paused until handlers had caught up.
+    held_for_handlers: int = 0
     messages_in: int = 0
     #: Messages handed to sessions: one for each recipient.
     messages_out: int = 0

@@ -11,6 +11,7 @@ import asyncio
 import inspect
 import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, ClassVar, Protocol
 
@@ -18,11 +19,16 @@ import engineio
 import orjson
 
 from . import reasons
+from .admission import Admission
+from .budget import BufferBudget
 from .cors import AllowedOrigins, CorsPolicy
 from .counters import Counters
+from .intake import Rates
 from .negotiation import Negotiator
 from .outbound import OutboundMessage, Run
 from .ports import HttpExchange
+from .refusal_log import RefusalLog
+from .refusals import Refusal
 from .request import HttpRequest
 from .session import Session
 from .timers import Timers
@@ -59,6 +65,13 @@ class Engine(engineio.AsyncServer):
     - ``max_buffered_bytes``: what may wait for one client before it is dropped as slow (4 MiB).
     - ``upgrade_timeout``: seconds an upgrade may take (10).
     - ``stream_max_bytes``, ``stream_max_s``: when an xhr-streaming response ends (1 MiB, 300 s).
+    - ``max_total_buffered_bytes``: what may wait for all clients together (512 MiB).
+    - ``max_connections``, ``max_connections_per_address``: sessions open at a time (100,000; 5,000).
+    - ``handshakes_per_second``: new sessions of one address (100); ten seconds' worth may come at once.
+    - ``packets_per_second``, ``bytes_per_second``: what one client may send (10,000; 32 MiB) before its
+      connection is read more slowly; two seconds' worth may come at once.
+
+    A bound of 0 on connections, rates or the total of all buffers is none.
 
     Raises: TypeError for an unknown option, ValueError for one out of range.
     """
@@ -87,6 +100,12 @@ class Engine(engineio.AsyncServer):
         upgrade_timeout: float = 10.0,
         stream_max_bytes: int = 1024 * 1024,
         stream_max_s: float = 300.0,
+        max_total_buffered_bytes: int = 512 * 1024 * 1024,
+        max_connections: int = 100_000,
+        max_connections_per_address: int = 5_000,
+        handshakes_per_second: float = 100.0,
+        packets_per_second: float = 10_000.0,
+        bytes_per_second: float = 32 * 1024 * 1024,
     ) -> None:
         if async_mode not in (None, "aiohttp"):
             raise ValueError(f"async_mode {async_mode!r} is not supported; tidegate runs on 'aiohttp'")
@@ -121,6 +140,16 @@ class Engine(engineio.AsyncServer):
         ):
             if not value > 0:
                 raise ValueError(f"{name} must be more than 0, not {value!r}")
+        for name, value in (
+            ("max_total_buffered_bytes", max_total_buffered_bytes),
+            ("max_connections", max_connections),
+            ("max_connections_per_address", max_connections_per_address),
+            ("handshakes_per_second", handshakes_per_second),
+            ("packets_per_second", packets_per_second),
+            ("bytes_per_second", bytes_per_second),
+        ):
+            if not value >= 0:
+                raise ValueError(f"{name} must be 0 (no limit) or more, not {value!r}")
         self.transports: list[str] = chosen
         self.max_payload_bytes = max_http_buffer_size
         self.max_buffered_bytes = max_buffered_bytes
@@ -129,7 +158,18 @@ class Engine(engineio.AsyncServer):
         self.stream_max_bytes = stream_max_bytes
         self.stream_max_s = stream_max_s
         self.cors = CorsPolicy(cors_allowed_origins, cors_credentials)
+        self.rates: Rates | None = None
+        if packets_per_second or bytes_per_second:
+            self.rates = Rates(packets_per_second, bytes_per_second)
+        self.admission = Admission(
+            max_connections=max_connections,
+            max_per_address=max_connections_per_address,
+            handshakes_per_s=handshakes_per_second,
+            exempt=lambda address: address in ("127.0.0.1", "::1"),
+        )
+        self.budget = BufferBudget(max_total_buffered_bytes)
         self.counters = Counters()
+        self.refusal_log = RefusalLog()
         self.sockets: dict[str, Session] = {}
         self.application: Application | None = None
         self.is_draining = False
@@ -205,18 +245,28 @@ class Engine(engineio.AsyncServer):
         self._loop = running
         self._timers = None
         self._queued = []
-        self.sockets = {}
+        for session in list(self.sockets.values()):
+            self.forget(session)
         self.is_draining = False
 
     def create_session(self, request: HttpRequest) -> Session:
+        """Raises: RequestRefused where there are too many already."""
+        address_group = self.admission.enter(request.remote, self.now())
         session = Session(self, self.generate_id(), request)
+        session.address_group = address_group
         self.sockets[session.id] = session
         return session
 
     def forget(self, session: Session) -> None:
         """The session was not accepted."""
-        self.sockets.pop(session.id, None)
+        if self.sockets.pop(session.id, None) is not None:
+            self.admission.leave(session.address_group)
         session.run = None
+
+    def note_refusal(self, refusal: Refusal, message: str, request: HttpRequest, session_id: str = "") -> None:
+        """Count a refusal, and write it to the log unless it has written enough of its kind."""
+        self.counters.refused[refusal.name] += 1
+        self.refusal_log.note(refusal, message, request.remote, time.monotonic(), session_id)
 
     def ask_application(self, session: Session, accepted: Callable[[Any], None]) -> None:
         """Call ``accepted`` with None, or with the text of the refusal; at once unless the handler suspends."""
@@ -299,6 +349,8 @@ class Engine(engineio.AsyncServer):
             except Exception:  # one client's connection must not keep the others from theirs
                 logger.exception("writing to session %s failed", session.id)
                 session.close(reasons.TRANSPORT_ERROR)
+        if self.budget.is_due(self._flushed_bytes):
+            self.budget.enforce(list(self.sockets.values()), self._flushed_bytes)
 
     @property
     def turn_bytes(self) -> int:
@@ -439,7 +491,7 @@ class Engine(engineio.AsyncServer):
             self._run_handler(session, result)
 
     def session_closed(self, session: Session) -> None:
-        self.sockets.pop(session.id, None)
+        self.forget(session)
         self.timers.cancel(session)
 
     # -- sessions by id: python-engineio's surface -----------------------------------------------------

@@ -11,15 +11,15 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from . import reasons
-from .errors import ErrorCode, RemoteProtocolError, RequestRefused, SessionError
+from . import catalogue, reasons
+from .errors import RefusedError, RemoteProtocolError, RequestRefused
 from .outbound import Run
 from .polling import PollingPort, jsonp_index
 from .ports import HttpExchange, Port
 from .protocol import websocket_handshake
-from .protocol.frames import POLICY_VIOLATION
 from .protocol.lifecycle import State
 from .protocol.packets import decode_payload
+from .refusals import RETRY_AFTER_S, CloseCode, Ends, Retry
 from .request import Headers, HttpRequest
 from .session import Session
 from .websocket import WebSocketPort
@@ -33,11 +33,19 @@ _TEXT: Final[Headers] = [("Content-Type", "text/plain"), ("Cache-Control", "no-s
 _ESCAPED_NEWLINE = re.compile(r"(\\)?\\n")
 
 
-def refuse(exchange: HttpExchange, refusal: RequestRefused) -> None:
-    """Answer with the refusal."""
-    body = orjson.dumps({"code": int(refusal.code), "message": refusal.message})
-    headers = [*_JSON, ("Sec-WebSocket-Version", "13")] if refusal.status == 426 else _JSON
-    exchange.respond(refusal.status, headers, body)
+def refuse(exchange: HttpExchange, refused: RefusedError) -> None:
+    """Answer with the refusal, which its caller has counted."""
+    refusal = refused.refusal
+    message = refused.message
+    if isinstance(refused, RemoteProtocolError):  # as a sentence: these are also the reasons of WebSocket closings
+        message = message[:1].upper() + message[1:]
+    body = orjson.dumps({"code": refusal.code, "message": message})
+    headers = list(_JSON)
+    if refusal is catalogue.WEBSOCKET_VERSION:
+        headers.append(("Sec-WebSocket-Version", "13"))
+    if refusal.retry is Retry.LATER:
+        headers.append(("Retry-After", str(RETRY_AFTER_S)))
+    exchange.respond(refusal.status or 400, headers, body)
 
 
 class Negotiator:
@@ -50,14 +58,14 @@ class Negotiator:
         """Answer the exchange, now or later. Never raises for what the peer sent."""
         try:
             self._route(exchange)
-        except (RequestRefused, SessionError) as error:
-            self._refuse(exchange, _as_refusal(error))
+        except RequestRefused as refused:
+            self._refuse(exchange, refused)
         except ConnectionError:
             pass  # the peer left while its request was being looked at; its port has been told
 
-    def _refuse(self, exchange: HttpExchange, refusal: RequestRefused) -> None:
-        self._engine.counters.refused[refusal.code.name.lower()] += 1
-        refuse(exchange, refusal)
+    def _refuse(self, exchange: HttpExchange, refused: RefusedError) -> None:
+        self._engine.note_refusal(refused.refusal, refused.message, exchange.request)
+        refuse(exchange, refused)
 
     def _route(self, exchange: HttpExchange) -> None:
         request = exchange.request
@@ -67,16 +75,13 @@ class Negotiator:
             return
         transport = request.parameter("transport")
         if transport not in self._engine.transports:
-            raise RequestRefused(
-                ErrorCode.UNKNOWN_TRANSPORT,
-                f"Transport unknown; allowed are {', '.join(self._engine.transports)}",
-            )
+            raise RequestRefused(catalogue.UNKNOWN_TRANSPORT, allowed=", ".join(self._engine.transports))
         if request.parameter("EIO") != "4":
-            raise RequestRefused(ErrorCode.UNSUPPORTED_VERSION, "Unsupported protocol version; EIO must be 4")
+            raise RequestRefused(catalogue.UNSUPPORTED_VERSION)
         session_id = request.parameter("sid")
         if request.method == "GET":
             if websocket_handshake.asks_for_websocket(request) and transport != "websocket":
-                raise RequestRefused(ErrorCode.BAD_REQUEST, f"Upgrade: websocket with transport={transport}")
+                raise RequestRefused(catalogue.UPGRADE_ELSEWHERE, transport=transport)
             if session_id is None:
                 self._handshake(exchange, transport)
             else:
@@ -84,12 +89,12 @@ class Negotiator:
         elif request.method == "POST" and session_id is not None:
             self._post(exchange, self._session(session_id), transport)
         else:
-            raise RequestRefused(ErrorCode.BAD_HANDSHAKE_METHOD, "Bad handshake method; it must be GET")
+            raise RequestRefused(catalogue.BAD_METHOD)
 
     def _session(self, session_id: str) -> Session:
         session = self._engine.sockets.get(session_id)
         if session is None or session.state == State.OPENING or session.expire(self._engine.now()):
-            raise RequestRefused(ErrorCode.UNKNOWN_SESSION, "Session ID unknown")
+            raise RequestRefused(catalogue.UNKNOWN_SESSION)
         return session
 
     # -- handshake -------------------------------------------------------------------------------------
@@ -102,7 +107,7 @@ class Negotiator:
             jsonp_index(request)
         engine.bind_loop()
         if engine.is_draining:
-            raise RequestRefused(ErrorCode.FORBIDDEN, "The server is shutting down; connect to another", 503)
+            raise RequestRefused(catalogue.DRAINING)
         session = engine.create_session(request)
 
         def left() -> None:
@@ -112,19 +117,19 @@ class Negotiator:
             exchange.lost = None
             if refusal is not None:
                 engine.forget(session)
-                self._refuse(exchange, RequestRefused(ErrorCode.FORBIDDEN, str(refusal), 401))
+                self._refuse(exchange, RequestRefused(catalogue.HANDSHAKE_REFUSED, text=refusal))
                 return
             session.is_accepted = True
             if session.state >= State.CLOSING:
                 # The client left, or the server drained, while the application was thinking.
                 engine.session_closes(session)
-                self._refuse(exchange, RequestRefused(ErrorCode.FORBIDDEN, "The session was closed", 401))
+                self._refuse(exchange, RequestRefused(catalogue.LEFT_EARLY))
                 return
             try:
                 self._open(exchange, session, transport, key)
-            except (RequestRefused, SessionError) as error:
+            except RequestRefused as refused:
                 session.close(reasons.PARSE_ERROR)
-                self._refuse(exchange, _as_refusal(error))
+                self._refuse(exchange, refused)
             except ConnectionError:
                 session.close(reasons.TRANSPORT_CLOSE)
 
@@ -175,14 +180,14 @@ class Negotiator:
             port = XhrStreamingPort(session, self._engine.stream_max_bytes, self._engine.stream_max_s)
             session.begin_upgrade(port)
         if session.state == State.CLOSING and session.port is not port:
-            raise RequestRefused(ErrorCode.UNKNOWN_SESSION, "Session ID unknown")
+            raise RequestRefused(catalogue.UNKNOWN_SESSION)
         try:
             self._open_response(exchange, session, port)
-        except (SessionError, RequestRefused):
-            if port is session.port:
+        except RequestRefused as refused:
+            if port is not session.port:
+                session.drop_candidate(refused)
+            elif refused.refusal.ends is Ends.SESSION:
                 session.close(reasons.PARSE_ERROR)
-            else:
-                session.port_failed(port, RemoteProtocolError("malformed request for the upgrade"))
             raise
         except ConnectionError:
             session.port_lost(port, reasons.TRANSPORT_CLOSE)
@@ -209,7 +214,7 @@ class Negotiator:
             session.begin_upgrade(port)
         except RequestRefused as refused:
             # The session is known, so the connection is accepted and closed (Engine.IO v4, "WebSocket").
-            self._engine.counters.refused[refused.code.name.lower()] += 1
+            self._engine.note_refusal(refused.refusal, refused.message, exchange.request, session.id)
             refusal = refused
         try:
             connection, unread = exchange.take_over(port)
@@ -218,12 +223,13 @@ class Negotiator:
             return
         port.open(connection, _accept(key, exchange.extra_headers), None, b"" if refusal is not None else unread)
         if refusal is not None:
-            port.close(None, code=POLICY_VIOLATION, reason=refusal.message, by_client=False)
+            code = refusal.refusal.close_code or CloseCode.POLICY_VIOLATION
+            port.close(None, code=code, reason=refusal.message, by_client=False)
 
     def _post(self, exchange: HttpExchange, session: Session, transport: str) -> None:
         port = session.http_port(transport)
         if session.state >= State.CLOSING:
-            raise RequestRefused(ErrorCode.UNKNOWN_SESSION, "Session ID unknown")
+            raise RequestRefused(catalogue.UNKNOWN_SESSION)
         if port is None or isinstance(port, WebSocketPort):
             raise _mismatch(session)
         is_jsonp = jsonp_index(exchange.request) is not None
@@ -238,7 +244,7 @@ class Negotiator:
                 return
             self._receive(exchange, session, port, _jsonp_body(body) if is_jsonp else body)
 
-        def refused(refusal: RequestRefused) -> None:
+        def refused(refusal: RefusedError) -> None:
             session.end_post()
             exchange.lost = None
             session.close(reasons.PARSE_ERROR)
@@ -251,30 +257,20 @@ class Negotiator:
             packets = decode_payload(body)
         except RemoteProtocolError as error:
             session.port_failed(port, error)
-            self._refuse(exchange, RequestRefused(ErrorCode.BAD_REQUEST, _sentence(error)))
+            refuse(exchange, error)
             return
-        for packet in packets:
-            session.receive(port, packet)
-        if session.close_reason == reasons.PARSE_ERROR:
-            self._refuse(
-                exchange,
-                RequestRefused(ErrorCode.BAD_REQUEST, "The packets are not what the protocol allows"),
-            )
-        else:
-            exchange.respond(200, _TEXT, b"ok")
 
+        def taken(failure: RemoteProtocolError | None) -> None:
+            if failure is None:
+                exchange.respond(200, _TEXT, b"ok")
+            else:  # it was counted when it was found
+                refuse(exchange, failure)
 
-def _as_refusal(error: RequestRefused | SessionError) -> RequestRefused:
-    return error if isinstance(error, RequestRefused) else RequestRefused(ErrorCode.BAD_REQUEST, _sentence(error))
-
-
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return text[:1].upper() + text[1:]
+        session.receive_all(port, packets, taken)
 
 
 def _mismatch(session: Session) -> RequestRefused:
-    return RequestRefused(ErrorCode.BAD_REQUEST, f"The session is on transport {session.transport}")
+    return RequestRefused(catalogue.WRONG_TRANSPORT, transport=session.transport)
 
 
 def _accept(key: bytes, headers: Headers) -> bytes:

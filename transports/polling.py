@@ -10,8 +10,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from . import reasons
-from .errors import ErrorCode, RequestRefused, SessionError
+from . import catalogue, reasons
+from .errors import RequestRefused
 from .outbound import OutboundMessage, Run
 from .ports import HttpExchange
 from .request import Headers, HttpRequest
@@ -57,7 +57,7 @@ def jsonp_index(request: HttpRequest) -> int | None:
     if index is None:
         return None
     if not (index.isascii() and index.isdigit() and len(index) <= 9):
-        raise RequestRefused(ErrorCode.BAD_REQUEST, "Parameter 'j' must be a number of at most 9 digits")
+        raise RequestRefused(catalogue.BAD_PARAMETER, name="j", allowed="a number of at most 9 digits")
     return int(index)
 
 
@@ -84,10 +84,10 @@ class PollingPort:
     def open(self, exchange: HttpExchange) -> None:
         """A GET has come.
 
-        Raises: SessionError where one waits already.
+        Raises: RequestRefused where one waits already.
         """
         if self._exchange is not None:
-            raise SessionError("another GET of this session is waiting")
+            raise RequestRefused(catalogue.OVERLAPPING_GET)
         jsonp_index(exchange.request)
         self._exchange = exchange
         self.writable = True
@@ -116,6 +116,15 @@ class PollingPort:
         return rest
 
     def buffered_bytes(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        """The session answers no POST meanwhile."""
+
+    def resume_reading(self) -> None:
+        """As ``pause_reading``: nothing to do."""
+
+    def buffered_in(self) -> int:
         return 0
 
     def deadline(self) -> float | None:

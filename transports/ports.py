@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from .errors import RequestRefused
+from .errors import RefusedError
 from .outbound import Run
 from .request import Headers, HttpRequest
 
@@ -27,9 +27,7 @@ class HttpExchange(Protocol):
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer. The host adds Content-Length, Date and Connection. Does nothing after the peer is gone."""
 
-    def read_body(
-        self, limit: int, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]
-    ) -> None:
+    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
         """Call ``received`` with the whole body, or ``refused`` when it is over ``limit`` bytes or malformed.
 
         Neither is called when the peer goes away first; ``lost`` is.
@@ -55,6 +53,15 @@ class Port(Protocol):
 
     def buffered_bytes(self) -> int:
         """Bytes written that the kernel has not taken."""
+
+    def buffered_in(self) -> int:
+        """Bytes received that make no whole message yet, or were not handed to the session."""
+
+    def pause_reading(self) -> None:
+        """Hand nothing more to the session until ``resume_reading``."""
+
+    def resume_reading(self) -> None:
+        """Hand over what was kept, in order, and read on."""
 
     def deadline(self) -> float | None:
         """When ``on_deadline`` wants to be called (monotonic seconds)."""

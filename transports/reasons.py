@@ -13,6 +13,8 @@ TRANSPORT_ERROR = "transport error"
 PARSE_ERROR = "parse error"
 #: More waited for the client than ``max_buffered_bytes``.
 SLOW_CLIENT = "slow client"
+#: All buffers together were over ``max_total_buffered_bytes``, and this client's was the largest.
+MEMORY_SHED = "memory shed"
 #: No namespace was joined within ``connect_timeout``.
 CONNECT_TIMEOUT = "connect timeout"
 #: The process is draining; the client should come back.

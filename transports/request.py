@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from .errors import ErrorCode, RequestRefused
+from . import catalogue
+from .errors import RequestRefused
 
 Headers = list[tuple[str, str]]
 
@@ -58,13 +59,13 @@ class HttpRequest:
             try:
                 query = parse_qs(self.query_string, keep_blank_values=True, max_num_fields=100, errors="strict")
             except ValueError as error:
-                raise RequestRefused(ErrorCode.BAD_REQUEST, "The query string cannot be read") from error
+                raise RequestRefused(catalogue.BAD_QUERY) from error
             self._query = query
         values = query.get(name)
         if values is None:
             return None
         if len(values) > 1:
-            raise RequestRefused(ErrorCode.BAD_REQUEST, f"Parameter {name!r} is given more than once")
+            raise RequestRefused(catalogue.REPEATED_PARAMETER, name=name)
         return values[0]
 
     def environ(self) -> dict[str, Any]:

@@ -22,15 +22,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from . import reasons
-from .errors import ErrorCode, RemoteProtocolError, RequestRefused, SessionError
+from . import catalogue, reasons
+from .errors import RefusedError, RemoteProtocolError, RequestRefused
+from .intake import Hold, RateMeter, Unread
 from .outbound import OutboundMessage, Run
-from .protocol import frames
 from .protocol.lifecycle import Signal, State, advance
 from .protocol.packets import Packet, PacketType
 from .protocol.timing_wheel import UNSCHEDULED
+from .refusals import CloseCode
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -47,19 +49,10 @@ GOODBYE_TIMEOUT_S: Final = 10.0
 #: How long a sender waits for a client that takes nothing before it goes on filling the buffer.
 STALL_S: Final = 0.25
 
-_CLOSE_CODES = {
-    reasons.SERVER_SHUTDOWN: frames.SERVICE_RESTART,
-    reasons.PARSE_ERROR: frames.PROTOCOL_ERROR,
-    reasons.PING_TIMEOUT: frames.GOING_AWAY,
-    reasons.CONNECT_TIMEOUT: frames.POLICY_VIOLATION,
-    reasons.REFUSED: frames.POLICY_VIOLATION,
-    reasons.HANDLER_FAILED: frames.INTERNAL_ERROR,
-    reasons.TOO_MANY_EVENTS: frames.POLICY_VIOLATION,
-}
-
-
 #: Nobody is there to hear it, or it could not be written.
-_WITHOUT_GOODBYE = frozenset((reasons.SLOW_CLIENT, reasons.TRANSPORT_CLOSE, reasons.TRANSPORT_ERROR))
+_WITHOUT_GOODBYE = frozenset(
+    (reasons.SLOW_CLIENT, reasons.MEMORY_SHED, reasons.TRANSPORT_CLOSE, reasons.TRANSPORT_ERROR)
+)
 #: A client without an open request is given time to come for the news. Others have broken the protocol or gone.
 _WAITS_FOR_CLIENT = frozenset(
     (
@@ -82,13 +75,18 @@ class Session:
         "_awaits_pong",
         "_candidate",
         "_close_by",
+        "_held_until",
+        "_holds",
         "_is_posting",
         "_is_probed",
+        "_meter",
         "_parting",
         "_ping_due",
         "_room",
         "_stalled",
+        "_unread",
         "_upgrade_by",
+        "address_group",
         "application",
         "application_deadline",
         "close_reason",
@@ -110,6 +108,8 @@ class Session:
         self.id = session_id
         #: The handshake request.
         self.request = request
+        #: Under which the client's address is counted (``transports.admission``).
+        self.address_group = ""
         self.state = State.OPENING
         self.port: Port | None = None
         #: What waits to be written.
@@ -136,6 +136,10 @@ class Session:
         self._parting: Run | None = None  # the last that the client has to be told, once it comes for it
         self._room: asyncio.Future[None] | None = None
         self._stalled = False
+        self._holds = Hold.NONE
+        self._unread: Unread | None = None
+        self._held_until = 0.0
+        self._meter = None if engine.rates is None else RateMeter(engine.rates, engine.now())
 
     # -- what python-socketio's admin interface and applications read ------------------------------------
 
@@ -199,6 +203,8 @@ class Session:
             nearest = min(nearest, self._upgrade_by)
         if self.application_deadline:
             nearest = min(nearest, self.application_deadline)
+        if self._held_until:
+            nearest = min(nearest, self._held_until)
         port_deadline = None if self.port is None else self.port.deadline()
         if port_deadline is not None:
             nearest = min(nearest, port_deadline)
@@ -209,9 +215,12 @@ class Session:
             self._finish()
             return
         if self.state == State.UPGRADING and now >= self._upgrade_by:
-            self._drop_candidate("the upgrade was not completed in time")
+            self.drop_candidate(RemoteProtocolError(catalogue.UPGRADE_TIMEOUT))
         if self._beats(now):
             return
+        if self._held_until and now >= self._held_until:
+            self._held_until = 0.0
+            self.let_go(Hold.RATE)
         if self.application_deadline and now >= self.application_deadline:
             self.application_deadline = 0.0
             self.engine.application_deadline(self)
@@ -226,6 +235,9 @@ class Session:
         Asked when a request arrives, so that the answer does not depend on the wheel's tick.
         """
         if self.state >= State.CLOSING:
+            return False
+        if self._holds:
+            self._ping_due = max(self._ping_due, now)  # its pong may be among what we do not read
             return False
         timed_out = (
             self._awaits_pong
@@ -301,13 +313,8 @@ class Session:
             self.stuck_bytes = self.port.buffered_bytes()
         waiting = run.nbytes + self.stuck_bytes
         if waiting > self.engine.max_buffered_bytes and (run.parent is not None or self.stuck_bytes):
-            logger.warning(
-                "session %s dropped: %d bytes wait for it, max_buffered_bytes is %d",
-                self.id,
-                waiting,
-                self.engine.max_buffered_bytes,
-            )
-            self.close(reasons.SLOW_CLIENT)
+            detail = f"{waiting} bytes wait, max_buffered_bytes is {self.engine.max_buffered_bytes}"
+            self.close(reasons.SLOW_CLIENT, detail=detail)
             return False
         return True
 
@@ -315,6 +322,10 @@ class Session:
         """Bytes that wait here and in the port."""
         waiting = 0 if self.run is None else self.run.nbytes
         return waiting if self.port is None else waiting + self.port.buffered_bytes()
+
+    def held_bytes(self) -> int:
+        """Bytes that are kept for the client or of it, in either direction."""
+        return self.backlog() + (0 if self.port is None else self.port.buffered_in())
 
     async def wait_for_room(self) -> None:
         """Wait while more than half of the buffer is in use and the client takes some of it.
@@ -345,7 +356,7 @@ class Session:
             if self.state < State.CLOSING:
                 self.engine.deliver(self, data)
         elif port is self._candidate:
-            self._drop_candidate("expected a probe")
+            self.port_failed(port, RemoteProtocolError(catalogue.PROBE_EXPECTED))
 
     def receive(self, port: Port, packet: Packet) -> None:
         """Any packet that ``port`` has read."""
@@ -359,16 +370,76 @@ class Session:
             elif packet.type is PacketType.CLOSE:
                 self.close(reasons.CLIENT_DISCONNECT)
             elif packet.type is not PacketType.NOOP:
-                self.port_failed(port, RemoteProtocolError(f"unexpected {packet.type.name.lower()} packet"))
+                error = RemoteProtocolError(catalogue.UNEXPECTED_PACKET, type=packet.type.name.lower())
+                self.port_failed(port, error)
+
+    def receive_all(
+        self, port: Port, packets: Iterable[Packet], taken: Callable[[RemoteProtocolError | None], None]
+    ) -> None:
+        """The packets of one POST. ``taken`` is called once, when the last of them has been taken, with what was
+        wrong with one of them.
+        """
+        self._unread = Unread(port, iter(packets), taken)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        unread = self._unread
+        if unread is None:
+            return
+        for packet in unread.packets:
+            self.receive(unread.port, packet)
+            if self._holds:
+                return
+        self._unread = None
+        unread.taken(unread.failure)
+
+    def spend(self, packets: int, nbytes: int) -> None:
+        """So much has been received: read no more for a while where that is over the client's rates."""
+        meter = self._meter
+        if meter is not None and meter.spend(packets, nbytes):
+            now = self.engine.now()
+            debt_s = meter.debt_s(now)
+            if debt_s and self.state < State.CLOSING:
+                self.engine.counters.throttled += 1
+                self._held_until = now + debt_s
+                self.hold(Hold.RATE)
+                self.arm()
+
+    def hold(self, cause: Hold) -> None:
+        """Read nothing from the client until ``let_go``; its heartbeat does not run out meanwhile."""
+        if not self._holds and self.port is not None:
+            self.port.pause_reading()
+        self._holds |= cause
+
+    def let_go(self, cause: Hold) -> None:
+        """This cause to hold the client is over. Reading goes on in a later turn of the loop."""
+        if self._holds & cause:
+            self._holds &= ~cause
+            if not self._holds:
+                self.engine.loop.call_soon(self._resume)
+
+    @property
+    def is_held(self) -> bool:
+        return self._holds != Hold.NONE
+
+    def _resume(self) -> None:
+        if self._holds or self.state >= State.CLOSING:
+            return
+        if self._awaits_pong:
+            self._ping_due = max(self._ping_due, self.engine.now())
+            self.arm()
+        self._read_on()
+        if self.port is not None and not self._holds:
+            self.port.resume_reading()
 
     def begin_post(self) -> None:
         """A POST has come.
 
-        Raises: SessionError where another is still being read; the session is closed then.
+        Raises: RequestRefused where another is still being taken; the session is closed then.
         """
-        if self._is_posting:
+        if self._is_posting or self._unread is not None:
             self.close(reasons.PARSE_ERROR)
-            raise SessionError("another POST of this session is being received")
+            raise RequestRefused(catalogue.OVERLAPPING_POST)
         self._is_posting = True
 
     def end_post(self) -> None:
@@ -389,11 +460,9 @@ class Session:
         Raises: RequestRefused where another does, or where it is no step up.
         """
         if self.state == State.UPGRADING:
-            raise RequestRefused(ErrorCode.BAD_REQUEST, "Another upgrade of this session is under way")
+            raise RequestRefused(catalogue.UPGRADE_UNDER_WAY)
         if not self.may_upgrade_to(candidate.name):
-            raise RequestRefused(
-                ErrorCode.BAD_REQUEST, f"A session on {self.transport} cannot go on over {candidate.name}"
-            )
+            raise RequestRefused(catalogue.NO_SUCH_UPGRADE, current=self.transport, wanted=candidate.name)
         self.state = advance(self.state, Signal.UPGRADE_BEGUN)
         self._candidate = candidate
         self._is_probed = False
@@ -421,7 +490,7 @@ class Session:
         elif self._is_probed and packet.type is PacketType.UPGRADE:
             self._complete_upgrade(candidate)
         else:
-            self._drop_candidate("expected a probe, then an upgrade packet")
+            self.port_failed(candidate, RemoteProtocolError(catalogue.PROBE_EXPECTED))
 
     def _complete_upgrade(self, candidate: Port) -> None:
         old, self.port = self.port, candidate
@@ -430,17 +499,21 @@ class Session:
         self.stuck_bytes = 0 if candidate.writable else candidate.buffered_bytes()
         if old is not None:
             old.detach()
+        if self._holds:
+            candidate.pause_reading()
         self.engine.counters.upgrades += 1
         self.flush()
         self.arm()
 
-    def _drop_candidate(self, why: str) -> None:
+    def drop_candidate(self, error: RefusedError) -> None:
+        """The upgrade has failed; the session stays where it is."""
         candidate, self._candidate = self._candidate, None
         if candidate is None:
             return
         self.state = advance(self.state, Signal.UPGRADE_ENDED)
-        logger.info("session %s stays on %s: %s", self.id, self.transport, why)
-        if candidate.close(None, code=frames.PROTOCOL_ERROR, reason=why, by_client=False) is not None:
+        if isinstance(error, RemoteProtocolError):  # a refused request is counted by whoever answers it
+            self.engine.note_refusal(error.refusal, error.message, self.request, self.id)
+        if candidate.close(None, code=error.close_code, reason=error.message, by_client=False) is not None:
             candidate.abort()
         self.arm()
 
@@ -470,36 +543,46 @@ class Session:
 
     def port_failed(self, port: Port, error: RemoteProtocolError) -> None:
         """The peer broke the protocol on ``port``."""
+        if self._unread is not None and self._unread.port is port:
+            self._unread.failure = error
         if port is self._candidate:
-            self._drop_candidate(error.message)
+            self.drop_candidate(error)
         elif port is self.port and self.state < State.CLOSING:
-            logger.info("session %s closed: %s", self.id, error.message)
-            self.close(reasons.PARSE_ERROR, error.close_code)
+            self.engine.note_refusal(error.refusal, error.message, self.request, self.id)
+            self.close(error.refusal.reason or reasons.PARSE_ERROR, error.close_code)
 
     # -- end -------------------------------------------------------------------------------------------
 
-    def close(self, reason: str, code: int | None = None) -> None:
-        """Say good-bye and end. ``code`` is the WebSocket close code, by default the one for ``reason``.
+    def close(self, reason: str, code: int | None = None, *, detail: str = "") -> None:
+        """Say good-bye and end. ``code`` is the WebSocket close code, by default the catalogue's for ``reason``.
+        ``detail`` is for the log.
 
         What waits is still written where the client can take it, except to a slow one.
         """
         if self.state >= State.CLOSING:
             return
         if self.state == State.UPGRADING:
-            self._drop_candidate("the session is closing")
+            self.drop_candidate(RemoteProtocolError(catalogue.UPGRADE_CUT))
         self.state = advance(self.state, Signal.CLOSE_BEGUN)
         self.close_reason = reason
         run, self.run = self.run, None
         self.stuck_bytes = 1  # sends whoever broadcasts by way of has_grown, which refuses
         self._has_room()
+        unread, self._unread = self._unread, None
         if self.is_accepted:
             self.engine.session_closes(self)
+        closing = catalogue.CLOSINGS.get(reason)
+        if closing is not None:
+            self.engine.note_refusal(closing, detail or reason, self.request, self.id)
+            code = code or closing.close_code
         self._parting = self._leave(run, reason, code)
         if self._parting is None:
             self._finish()
         else:
             self._close_by = self.engine.now() + GOODBYE_TIMEOUT_S
             self.arm()
+        if unread is not None and self._holds:
+            unread.taken(unread.failure)
 
     def _leave(self, run: Run | None, reason: str, code: int | None) -> Run | None:
         """Good-bye on the port; what is left to be said when the client comes for it."""
@@ -510,7 +593,7 @@ class Session:
             port.abort()
             return None
         if code is None:
-            code = _CLOSE_CODES.get(reason, frames.NORMAL_CLOSURE)
+            code = CloseCode.PROTOCOL_ERROR if reason == reasons.PARSE_ERROR else CloseCode.NORMAL
         if reason == reasons.PING_TIMEOUT:
             run = None
         left = port.close(run, code=code, reason=reason, by_client=reason == reasons.CLIENT_DISCONNECT)

@@ -57,6 +57,15 @@ class WebSocketPort(asyncio.Protocol):
     def buffered_bytes(self) -> int:
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
+    def buffered_in(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        """To come."""
+
+    def resume_reading(self) -> None:
+        """To come."""
+
     def deadline(self) -> float | None:
         return None
 

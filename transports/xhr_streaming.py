@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from . import reasons
-from .errors import ErrorCode, RequestRefused, SessionError
+from . import catalogue, reasons
+from .errors import RequestRefused
 from .outbound import OutboundMessage, Run
 from .polling import CLOSE, NOOP
 from .ports import HttpExchange
@@ -43,7 +43,7 @@ def _number(request: HttpRequest, name: str, maximum: int) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 15 and int(text) <= maximum):
-        raise RequestRefused(ErrorCode.BAD_REQUEST, f"Parameter {name!r} must be a number from 0 to {maximum}")
+        raise RequestRefused(catalogue.BAD_PARAMETER, name=name, allowed=f"a number from 0 to {maximum}")
     return int(text)
 
 
@@ -170,14 +170,14 @@ class XhrStreamingPort:
     def open(self, exchange: HttpExchange, now: float) -> None:
         """A GET has come; the response begins with padding and what has to be repeated.
 
-        Raises: SessionError where another response is open and the client does not count, or where its count
-            cannot be right; RequestRefused for a malformed parameter; ConnectionError.
+        Raises: RequestRefused where another response is open and the client does not count, where its count
+            cannot be right, and for a malformed parameter; ConnectionError.
         """
         request = exchange.request
         count = _number(request, "ack", 10**15 - 1)
         padding = padding_message(request)
         if count is None and (self._response is not None or self._is_counting):
-            raise SessionError("no 'ack' tells where this response has to go on")
+            raise RequestRefused(catalogue.ACK_MISSING)
         repeat = self._repetition(count)
         response = StreamResponse(self, chunked=request.http_version >= (1, 1))
         try:
@@ -211,14 +211,14 @@ class XhrStreamingPort:
     def _repetition(self, count: int | None) -> list[OutboundMessage]:
         """What a client that has received ``count`` records has to be sent once more.
 
-        Raises: SessionError for a count that cannot be right.
+        Raises: RequestRefused for a count that cannot be right.
         """
         if count is None:
             return []
         if not self._is_counting and self._sent:
-            raise SessionError("the first request of this session did not say 'ack'")
+            raise RequestRefused(catalogue.ACK_LATE)
         if not self._acknowledged <= count <= self._sent:
-            raise SessionError("'ack' is not between what was acknowledged and what was sent")
+            raise RequestRefused(catalogue.ACK_WRONG)
         known = count - self._acknowledged
         repeat: list[OutboundMessage] = []
         for run in self._unacknowledged:
@@ -266,6 +266,15 @@ class XhrStreamingPort:
 
     def buffered_bytes(self) -> int:
         return 0 if self._response is None else self._response.buffered_bytes()
+
+    def pause_reading(self) -> None:
+        """The session answers no POST meanwhile."""
+
+    def resume_reading(self) -> None:
+        """As ``pause_reading``: nothing to do."""
+
+    def buffered_in(self) -> int:
+        return 0
 
     def deadline(self) -> float | None:
         if self._response is not None:

@@ -89,7 +89,9 @@ async def test_a_malformed_handshake_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("parameters", [{"padding": "65537"}, {"ack": "x"}])
-async def test_a_malformed_parameter_later_ends_the_session(echo_engine: Any, parameters: dict[str, str]) -> None:
+async def test_a_malformed_parameter_later_is_refused_and_the_session_goes_on(
+    echo_engine: Any, parameters: dict[str, str]
+) -> None:
     server = await echo_engine()
     client = server.client
     stream = await client.stream(ack=0)
@@ -97,7 +99,9 @@ async def test_a_malformed_parameter_later_ends_the_session(echo_engine: Any, pa
         sid = (await stream.opening())["sid"]
         response = await client.get(sid, "xhr-streaming", **{"ack": "1", **parameters})
         assert (response.status, response.json()["code"]) == (400, 3)
-    assert server.disconnected == [(sid, "parse error")]
+        assert (await client.post(sid, "4still here", "xhr-streaming")).status == 200
+        assert await stream.record() == "4still here"
+    assert server.disconnected == []
 
 
 async def test_an_http_1_0_peer_gets_no_chunks(echo_engine: Any) -> None:

@@ -12,8 +12,8 @@ from tests.guards.source_tree import ROOT, imports, modules, own_module
 #: The layers of ``transports`` from the ground up: a module imports those of earlier lines, or earlier in its line.
 LAYERS = (
     ("transports",),
-    ("transports.errors", "transports.reasons", "transports.counters"),
-    ("transports.request",),
+    ("transports.reasons", "transports.refusals", "transports.catalogue", "transports.errors", "transports.counters"),
+    ("transports.refusal_log", "transports.request"),
     (
         "transports.protocol",
         "transports.protocol.packets",
@@ -24,6 +24,7 @@ LAYERS = (
         "transports.protocol.websocket_handshake",
     ),
     ("transports.outbound", "transports.ports", "transports.timers", "transports.cors"),
+    ("transports.admission", "transports.budget", "transports.intake"),
     ("transports.websocket", "transports.polling", "transports.xhr_streaming"),
     ("transports.session",),
     ("transports.negotiation",),
@@ -53,7 +54,14 @@ IMPURE = {
     "socketio",
     "engineio",
 }
-PURE = ["transports.errors", "transports.reasons", "transports.request", "transports.outbound"]
+PURE = [
+    "transports.catalogue",
+    "transports.errors",
+    "transports.outbound",
+    "transports.reasons",
+    "transports.refusals",
+    "transports.request",
+]
 
 #: Who may know a library: everything else goes by way of them.
 LIBRARIES = {

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
-from ..errors import ErrorCode, RequestRefused
+from .. import catalogue
+from ..errors import RefusedError, RequestRefused
 from ..protocol.http1 import add_header
 from ..request import Headers, HttpRequest
 from .listener import too_large
@@ -67,7 +68,7 @@ class Exchange:
         self._aiohttp_request = request
         self._transport = transport
         self._answer: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
-        self._body: tuple[int, Callable[[bytes], None], Callable[[RequestRefused], None]] | None = None
+        self._body: tuple[int, Callable[[bytes], None], Callable[[RefusedError], None]] | None = None
         self.extra_headers: Headers = []
         self.lost: Callable[[], None] | None = None
         self.request = HttpRequest(
@@ -100,13 +101,11 @@ class Exchange:
             response = web.Response(status=status, headers=[*headers, *self.extra_headers], body=body)
             self._answer.set_result(response)
 
-    def read_body(
-        self, limit: int, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]
-    ) -> None:
+    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
         self._body = (limit, received, refused)
 
     async def _read_body(
-        self, limit: int, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]
+        self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]
     ) -> None:
         length = self._aiohttp_request.content_length
         if length is not None and length > limit:
@@ -128,7 +127,7 @@ class Exchange:
             self._peer_left()
             raise
         except Exception as error:  # noqa: BLE001 - aiohttp's payload errors have no common root
-            refused(RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error}"))
+            refused(RequestRefused(catalogue.BAD_BODY, fault=error))
             return
         received(b"".join(parts))
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Final
 
+from .. import catalogue
 from ..engine import Engine
-from ..errors import ErrorCode, RemoteProtocolError, RequestRefused
+from ..errors import RefusedError, RemoteProtocolError, RequestRefused
 from ..negotiation import refuse
 from ..protocol.http1 import (
     MAX_HEAD_BYTES,
-    BodyTooLargeError,
     ChunkedDecoder,
     RequestHead,
     body_framing,
@@ -154,7 +154,7 @@ class Connection(asyncio.Protocol):
             self.close()
         else:
             exchange.lose()
-            refuse(exchange, RequestRefused(ErrorCode.BAD_REQUEST, "The request took too long to arrive", 408))
+            refuse(exchange, RequestRefused(catalogue.REQUEST_TIMEOUT))
 
     # -- requests --------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
             return
         head_end = buffer.find(b"\r\n\r\n", line_end)
         if head_end > MAX_HEAD_BYTES or (head_end < 0 and len(buffer) > MAX_HEAD_BYTES):
-            self._refuse_head(RequestRefused(ErrorCode.BAD_REQUEST, "Request header too large", 431))
+            self._refuse_head(RequestRefused(catalogue.HEAD_TOO_LARGE))
             return
         if head_end < 0:
             return
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
             head = parse_head(buffer[:head_end])
             framing = body_framing(head)
         except RemoteProtocolError as error:
-            self._refuse_head(RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error.message}"))
+            self._refuse_head(error)
             return
         self._listener.timers.cancel(self)
         transport = self._transport
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
             remote=peer[0] if isinstance(peer, tuple) else "",
         )
 
-    def _refuse_head(self, refusal: RequestRefused) -> None:
+    def _refuse_head(self, refusal: RefusedError) -> None:
         self._exchange = Exchange(self, HttpRequest("GET", "/", {}), False)
         refuse(self._exchange, refusal)
 
@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         if fallback is None:
-            self._refuse_head(RequestRefused(ErrorCode.BAD_REQUEST, "Not found", 404))
+            self._refuse_head(RequestRefused(catalogue.NOT_FOUND))
             return
         data = self._buffer
         self._leave()
@@ -223,9 +223,7 @@ class Connection(asyncio.Protocol):
         protocol.connection_made(transport)
         protocol.data_received(data)
 
-    def read_body(
-        self, limit: int, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]
-    ) -> None:
+    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
         body = self._body
         if body is None:
             received(b"")
@@ -350,9 +348,7 @@ class Exchange:
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         self._connection.respond(self, status, headers, body)
 
-    def read_body(
-        self, limit: int, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]
-    ) -> None:
+    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
         self._connection.read_body(limit, received, refused)
 
     def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
@@ -375,11 +371,11 @@ class _Body:
         self._chunks: list[bytes] = []
         self._decoder: ChunkedDecoder | None = None
         self._received: Callable[[bytes], None] | None = None
-        self._refused: Callable[[RequestRefused], None] | None = None
-        self.error: RequestRefused | None = None
+        self._refused: Callable[[RefusedError], None] | None = None
+        self.error: RefusedError | None = None
         self.is_wanted = False
 
-    def begin(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]) -> None:
+    def begin(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
         self.is_wanted = True
         self._received = received
         self._refused = refused
@@ -395,11 +391,8 @@ class _Body:
         if self._decoder is not None:
             try:
                 done = self._decoder.feed(data)
-            except BodyTooLargeError as error:
-                self.error = RequestRefused(ErrorCode.BAD_REQUEST, error.message, 413)
-                return b""
             except RemoteProtocolError as error:
-                self.error = RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error.message}")
+                self.error = error
                 return b""
             if done is None:
                 return None
@@ -418,4 +411,4 @@ class _Body:
 
 
 def too_large(limit: int) -> RequestRefused:
-    return RequestRefused(ErrorCode.BAD_REQUEST, f"The body is over the limit of {limit} bytes", 413)
+    return RequestRefused(catalogue.BODY_TOO_LARGE, limit=limit)

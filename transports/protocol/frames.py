@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from .. import catalogue
 from ..errors import RemoteProtocolError
 
 CONTINUATION: Final = 0
@@ -69,11 +70,11 @@ def decode_close(data: bytes) -> tuple[int, str]:
         return 1005, ""
     code = int.from_bytes(data[:2], "big")
     if len(data) == 1 or not ((1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999):
-        raise RemoteProtocolError("invalid close frame", PROTOCOL_ERROR)
+        raise RemoteProtocolError(catalogue.BAD_CLOSE)
     try:
         return code, data[2:].decode()
     except UnicodeDecodeError as error:
-        raise RemoteProtocolError("close reason is not UTF-8", INVALID_DATA) from error
+        raise RemoteProtocolError(catalogue.CLOSE_NOT_UTF8) from error
 
 
 def unmask(data: bytes, mask: bytes) -> bytes:
@@ -144,7 +145,7 @@ class FrameParser:
             if size > self._max_message_bytes or (
                 fragments is not None and first & 0x0F == 0 and size + len(fragments) > self._max_message_bytes
             ):
-                raise RemoteProtocolError("message too big", MESSAGE_TOO_BIG)
+                raise RemoteProtocolError(catalogue.MESSAGE_TOO_BIG)
             stop = start + head + size
             if stop > end:
                 self._need = head + size
@@ -170,29 +171,29 @@ class FrameParser:
     def _long_size(self, encoded: bytes) -> int:
         size = int.from_bytes(encoded, "big")
         if size >> 63:
-            raise RemoteProtocolError("frame length has its top bit set", PROTOCOL_ERROR)
+            raise RemoteProtocolError(catalogue.LENGTH_TOP_BIT)
         if size < 126 or (len(encoded) == 8 and size < 65536):
-            raise RemoteProtocolError("frame length is not in its shortest form", PROTOCOL_ERROR)
+            raise RemoteProtocolError(catalogue.LENGTH_NOT_SHORTEST)
         return size
 
     def _check_header(self, first: int, second: int) -> None:
         opcode = first & 0x0F
         if first & 0x70:
-            raise RemoteProtocolError("reserved bit set", PROTOCOL_ERROR)
+            raise RemoteProtocolError(catalogue.RESERVED_BIT)
         if not second & _MASKED:
-            raise RemoteProtocolError("client frame is not masked", PROTOCOL_ERROR)
+            raise RemoteProtocolError(catalogue.NOT_MASKED)
         if opcode >= CLOSE:
             if opcode > PONG:
-                raise RemoteProtocolError("unknown opcode", PROTOCOL_ERROR)
+                raise RemoteProtocolError(catalogue.UNKNOWN_OPCODE)
             if not first & _FIN or second & 0x7F > 125:
-                raise RemoteProtocolError("control frame is fragmented or too long", PROTOCOL_ERROR)
+                raise RemoteProtocolError(catalogue.BAD_CONTROL_FRAME)
         elif opcode > BINARY:
-            raise RemoteProtocolError("unknown opcode", PROTOCOL_ERROR)
+            raise RemoteProtocolError(catalogue.UNKNOWN_OPCODE)
         elif opcode == CONTINUATION:
             if self._fragments is None:
-                raise RemoteProtocolError("continuation of nothing", PROTOCOL_ERROR)
+                raise RemoteProtocolError(catalogue.STRAY_CONTINUATION)
         elif self._fragments is not None:
-            raise RemoteProtocolError("new message inside a fragmented one", PROTOCOL_ERROR)
+            raise RemoteProtocolError(catalogue.INTERLEAVED_MESSAGE)
 
     def _fragment_or_control(self, first: int, payload: bytes) -> Message | None:
         opcode = first & 0x0F
@@ -214,4 +215,4 @@ def _text(payload: bytes) -> str:
     try:
         return payload.decode()
     except UnicodeDecodeError as error:
-        raise RemoteProtocolError("text message is not UTF-8", INVALID_DATA) from error
+        raise RemoteProtocolError(catalogue.TEXT_NOT_UTF8) from error

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
+from .. import catalogue
 from ..errors import RemoteProtocolError
 
 #: Request line and headers together. Browsers with large cookies stay below 8 KiB.
@@ -63,20 +64,20 @@ def parse_head(head: bytes) -> RequestHead:
     lines = head.split(b"\r\n")
     match = _REQUEST_LINE.fullmatch(lines[0])
     if match is None:
-        raise RemoteProtocolError("malformed request line")
+        raise RemoteProtocolError(catalogue.BAD_REQUEST_LINE)
     headers: dict[str, str] = {}
     for line in lines[1:]:
         field = _HEADER.fullmatch(line)
         if field is None:
-            raise RemoteProtocolError("malformed header")
+            raise RemoteProtocolError(catalogue.BAD_HEADER)
         name = field[1].decode("ascii").lower()
         value = field[2].strip(b" \t").decode("latin-1")
         if name in headers and name in _SINGLE:
-            raise RemoteProtocolError(f"header {name} is given more than once")
+            raise RemoteProtocolError(catalogue.REPEATED_HEADER, name=name)
         add_header(headers, name, value)
     version = (1, 1) if match[3] == b"1" else (1, 0)
     if version == (1, 1) and "host" not in headers:
-        raise RemoteProtocolError("no Host header")
+        raise RemoteProtocolError(catalogue.NO_HOST)
     return RequestHead(match[1].decode("ascii"), match[2].decode("ascii"), version, headers)
 
 
@@ -90,17 +91,13 @@ def body_framing(head: RequestHead) -> BodyFraming:
     coding = head.headers.get("transfer-encoding")
     if coding is not None:
         if length is not None or head.http_version == (1, 0) or coding.lower() != "chunked":
-            raise RemoteProtocolError("unsupported or ambiguous body framing")
+            raise RemoteProtocolError(catalogue.BAD_FRAMING)
         return BodyFraming(0, True)
     if length is None:
         return BodyFraming(0, False)
     if not (length.isascii() and length.isdigit() and len(length) <= 18):
-        raise RemoteProtocolError("malformed Content-Length")
+        raise RemoteProtocolError(catalogue.BAD_LENGTH)
     return BodyFraming(int(length), False)
-
-
-class BodyTooLargeError(RemoteProtocolError):
-    """The body is over the limit."""
 
 
 class ChunkedDecoder:
@@ -116,7 +113,7 @@ class ChunkedDecoder:
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The body and the bytes after it, once complete.
 
-        Raises: RemoteProtocolError, BodyTooLargeError.
+        Raises: RemoteProtocolError.
         """
         pending = self._pending
         pending += data
@@ -129,12 +126,12 @@ class ChunkedDecoder:
                 if self._left or len(pending) < 2:
                     return None
                 if pending[:2] != b"\r\n":
-                    raise RemoteProtocolError("chunk does not end where it said")
+                    raise RemoteProtocolError(catalogue.BAD_CHUNK, fault="chunk does not end where it said")
                 del pending[:2]
                 self._state = "size"
             line_end = pending.find(b"\r\n")
             if line_end > _MAX_CHUNK_LINE or (line_end < 0 and len(pending) > _MAX_CHUNK_LINE + 1):
-                raise RemoteProtocolError("chunk header or trailer too long")
+                raise RemoteProtocolError(catalogue.BAD_CHUNK, fault="chunk header or trailer too long")
             if line_end < 0:
                 return None
             line = bytes(pending[:line_end])
@@ -142,10 +139,10 @@ class ChunkedDecoder:
             if self._state == "size":
                 match = _CHUNK_SIZE.fullmatch(line)
                 if match is None:
-                    raise RemoteProtocolError("malformed chunk size")
+                    raise RemoteProtocolError(catalogue.BAD_CHUNK, fault="malformed chunk size")
                 self._left = int(match[1], 16)
                 if len(self._body) + self._left > self._limit:
-                    raise BodyTooLargeError("request body too large")
+                    raise RemoteProtocolError(catalogue.BODY_TOO_LARGE, limit=self._limit)
                 self._state = "data" if self._left else "trailers"
             elif not line:
                 return bytes(self._body), bytes(pending)

@@ -9,6 +9,7 @@ import binascii
 from enum import IntEnum
 from typing import NamedTuple
 
+from .. import catalogue
 from ..errors import RemoteProtocolError
 
 SEPARATOR = "\x1e"
@@ -42,7 +43,7 @@ def decode_packet(encoded: str) -> Packet:
     Raises: RemoteProtocolError for an empty packet, an unknown type or broken base64.
     """
     if not encoded:
-        raise RemoteProtocolError("empty packet")
+        raise RemoteProtocolError(catalogue.EMPTY_PACKET)
     packet_type = _TYPES.get(encoded[0])
     if packet_type is not None:
         return Packet(packet_type, encoded[1:])
@@ -50,8 +51,8 @@ def decode_packet(encoded: str) -> Packet:
         try:
             return Packet(PacketType.MESSAGE, binascii.a2b_base64(encoded[1:], strict_mode=True))
         except ValueError as error:
-            raise RemoteProtocolError("binary packet is not base64") from error
-    raise RemoteProtocolError("unknown packet type")
+            raise RemoteProtocolError(catalogue.BAD_BASE64) from error
+    raise RemoteProtocolError(catalogue.UNKNOWN_PACKET_TYPE)
 
 
 def decode_payload(body: bytes) -> list[Packet]:
@@ -62,7 +63,7 @@ def decode_payload(body: bytes) -> list[Packet]:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        raise RemoteProtocolError("payload is not UTF-8") from error
+        raise RemoteProtocolError(catalogue.PAYLOAD_NOT_UTF8) from error
     return [decode_packet(encoded) for encoded in text.split(SEPARATOR)]
 
 

@@ -9,7 +9,8 @@ import base64
 import binascii
 import hashlib
 
-from ..errors import ErrorCode, RequestRefused
+from .. import catalogue
+from ..errors import RequestRefused
 from ..request import HttpRequest
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -29,18 +30,18 @@ def check(request: HttpRequest) -> bytes:
     headers = request.headers
     options = [option.strip() for option in headers.get("connection", "").lower().split(",")]
     if "upgrade" not in options or headers.get("upgrade", "").strip().lower() != "websocket":
-        raise RequestRefused(ErrorCode.BAD_REQUEST, "Not a WebSocket handshake: Upgrade: websocket is missing")
+        raise RequestRefused(catalogue.NOT_AN_UPGRADE)
     if request.method != "GET" or request.http_version < (1, 1):
-        raise RequestRefused(ErrorCode.BAD_REQUEST, "A WebSocket handshake is a GET of HTTP/1.1")
+        raise RequestRefused(catalogue.UPGRADE_METHOD)
     if headers.get("sec-websocket-version") != "13":
-        raise RequestRefused(ErrorCode.BAD_REQUEST, "Sec-WebSocket-Version must be 13", 426)
+        raise RequestRefused(catalogue.WEBSOCKET_VERSION)
     key = headers.get("sec-websocket-key", "").encode(errors="replace")
     try:
         valid = len(key) == 24 and len(binascii.a2b_base64(key, strict_mode=True)) == 16
     except binascii.Error:
         valid = False
     if not valid:
-        raise RequestRefused(ErrorCode.BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64")
+        raise RequestRefused(catalogue.WEBSOCKET_KEY)
     return key
 
 

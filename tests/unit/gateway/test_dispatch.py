@@ -153,7 +153,7 @@ def test_older_signatures_are_fitted_behind_the_namespace_too(server: gateway.Se
 
     server.register_namespace(Old("/b"))
     server.handlers.pop("*")
-    server._dispatcher.forget()
+    server.dispatcher.forget()
     assert call(server, loop, "connect", "/b", "sid", "environ", "auth") == ("sid", "environ")
     assert call(server, loop, "disconnect", "/b", "sid", "reason") == "sid"
 
@@ -176,7 +176,7 @@ def test_type_error_inside_a_handler_is_its_own(server: gateway.Server, loop: Fa
 
 def test_patterns_match_the_whole_name(server: gateway.Server) -> None:
     server.of(re.compile(r"/board-\d+"))
-    matches = server._dispatcher.matches
+    matches = server.dispatcher.matches
     assert matches("/board-12")
     for namespace in ("/board-", "/board-12x", "x/board-12", "/"):
         assert not matches(namespace)

@@ -10,7 +10,6 @@ import socketio
 
 import gateway
 from gateway.members import MemberState
-from gateway.server import MAX_NAMESPACES
 from tests.unit.gateway.conftest import InMemoryClient
 from tests.unit.transports.engine_doubles import FakeLoop
 
@@ -92,13 +91,13 @@ def test_second_connect_to_a_namespace_is_refused_and_the_first_stays(
 
 
 def test_namespaces_of_one_connection_are_bounded(make_server: MakeServer, loop: FakeLoop) -> None:
-    server = make_server(namespaces="*")
+    server = make_server(namespaces="*", max_namespaces=5)
     client = InMemoryClient(server, loop)
-    for number in range(MAX_NAMESPACES):
+    for number in range(5):
         client.session.receive_message(client.port, f"0/{number},")  # type: ignore[arg-type]
     client.received()
     client.send("0/more,")
-    assert client.received() == ['4/more,{"message":"Too many namespaces"}']
+    assert client.received() == ['4/more,{"message":"Too many namespaces: 5 are allowed"}']
 
 
 def test_always_connect_confirms_first_and_disconnects_afterwards(make_server: MakeServer, loop: FakeLoop) -> None:

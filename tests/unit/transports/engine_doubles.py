@@ -7,7 +7,8 @@ import json
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from transports.errors import ErrorCode, RequestRefused
+from transports import catalogue
+from transports.errors import RefusedError, RequestRefused
 from transports.outbound import OutboundMessage, Run
 from transports.protocol.frames import FrameParser
 from transports.request import Headers, HttpRequest
@@ -170,7 +171,7 @@ class FakeExchange:
         self.is_gone = False
         self._unread = unread
         self._request_body = body
-        self._waiting: tuple[int, Callable[[bytes], None], Callable[[RequestRefused], None]] | None = None
+        self._waiting: tuple[int, Callable[[bytes], None], Callable[[RefusedError], None]] | None = None
 
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         if self.is_gone:
@@ -180,9 +181,7 @@ class FakeExchange:
         self.headers = {name.lower(): value for name, value in [*headers, *self.extra_headers]}
         self.body = body
 
-    def read_body(
-        self, limit: int, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]
-    ) -> None:
+    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
         self._waiting = (limit, received, refused)
         if self._request_body is not None:
             self.arrive(self._request_body)
@@ -193,7 +192,7 @@ class FakeExchange:
         limit, received, refused = self._waiting
         self._waiting = None
         if len(body) > limit:
-            refused(RequestRefused(ErrorCode.BAD_REQUEST, "The body is over the limit", 413))
+            refused(RequestRefused(catalogue.BODY_TOO_LARGE, limit=limit))
         else:
             received(body)
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.unit.transports.engine_doubles import request
 from transports.cors import CorsPolicy, own_origins
-from transports.errors import ErrorCode, RequestRefused
+from transports.errors import RequestRefused
+from transports.refusals import ErrorCode
 from transports.request import HttpRequest
 
 PAGE = "https://page.example"
@@ -24,8 +25,8 @@ def asked(origin: str | None = PAGE, method: str = "GET", scheme: str = "http", 
 def refused(policy: CorsPolicy, origin: str = PAGE) -> bool:
     try:
         policy.headers(asked(origin))
-    except RequestRefused as refusal:
-        return (refusal.code, refusal.status) == (ErrorCode.FORBIDDEN, 403)
+    except RequestRefused as refused:
+        return (refused.refusal.code, refused.refusal.status) == (ErrorCode.FORBIDDEN, 403)
     return False
 
 

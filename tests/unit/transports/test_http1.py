@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transports import catalogue
 from transports.errors import RemoteProtocolError
 from transports.protocol.http1 import (
-    BodyTooLargeError,
     ChunkedDecoder,
     RequestHead,
     body_framing,
@@ -149,14 +149,14 @@ def test_any_head_is_read_or_refused(text: str) -> None:
 
 
 def decode(data: bytes, cuts: list[int] | None = None, limit: int = 1000) -> object:
-    """Body and rest, None while incomplete, or the error's type."""
+    """Body and rest, None while incomplete, or the refusal."""
     decoder = ChunkedDecoder(limit)
     edges = [0, *sorted(cuts or []), len(data)]
     for start, end in pairwise(edges):
         try:
             done = decoder.feed(data[start:end])
         except RemoteProtocolError as error:
-            return type(error)
+            return error.refusal
         if done is not None:
             return done[0], done[1] + data[end:]
     return None
@@ -174,18 +174,18 @@ CHUNKED = {
     "line ends in the data": (b"4\r\n\r\n\r\n\r\n0\r\n\r\n", (b"\r\n\r\n", b"")),
     "incomplete": (b"5\r\nhel", None),
     "no last line": (b"0\r\n", None),
-    "not a number": (b"x\r\n", RemoteProtocolError),
-    "negative": (b"-1\r\n", RemoteProtocolError),
-    "empty size": (b"\r\n", RemoteProtocolError),
-    "prefix": (b"0x5\r\nhello\r\n", RemoteProtocolError),
-    "line feed alone": (b"5\nhello\r\n0\r\n\r\n" + b"x" * 1100, RemoteProtocolError),
-    "chunk longer than it said": (b"3\r\nabcd\r\n", RemoteProtocolError),
-    "nine digits": (b"000000005\r\n", RemoteProtocolError),
-    "over the limit": (b"3e9\r\n", BodyTooLargeError),
-    "over the limit together": (b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\n", BodyTooLargeError),
-    "endless size line": (b"1;" + b"x" * 2000, RemoteProtocolError),
-    "long extension that ends": (b"1;" + b"x" * 2000 + b"\r\na\r\n0\r\n\r\n", RemoteProtocolError),
-    "long trailer that ends": (b"0\r\nX: " + b"x" * 2000 + b"\r\n\r\n", RemoteProtocolError),
+    "not a number": (b"x\r\n", catalogue.BAD_CHUNK),
+    "negative": (b"-1\r\n", catalogue.BAD_CHUNK),
+    "empty size": (b"\r\n", catalogue.BAD_CHUNK),
+    "prefix": (b"0x5\r\nhello\r\n", catalogue.BAD_CHUNK),
+    "line feed alone": (b"5\nhello\r\n0\r\n\r\n" + b"x" * 1100, catalogue.BAD_CHUNK),
+    "chunk longer than it said": (b"3\r\nabcd\r\n", catalogue.BAD_CHUNK),
+    "nine digits": (b"000000005\r\n", catalogue.BAD_CHUNK),
+    "over the limit": (b"3e9\r\n", catalogue.BODY_TOO_LARGE),
+    "over the limit together": (b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\n", catalogue.BODY_TOO_LARGE),
+    "endless size line": (b"1;" + b"x" * 2000, catalogue.BAD_CHUNK),
+    "long extension that ends": (b"1;" + b"x" * 2000 + b"\r\na\r\n0\r\n\r\n", catalogue.BAD_CHUNK),
+    "long trailer that ends": (b"0\r\nX: " + b"x" * 2000 + b"\r\n\r\n", catalogue.BAD_CHUNK),
 }
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, request, text
 from transports.engine import Engine
-from transports.errors import RequestRefused, SessionError
+from transports.errors import RequestRefused
 from transports.outbound import Run
 from transports.polling import PollingPort, jsonp_index, jsonp_script, packets_per_payload, respond_with_payload
 from transports.session import Session
@@ -54,7 +54,7 @@ def test_get_is_answered_with_what_there_is(open_port: Callable[..., tuple[Polli
 
 def test_second_get_is_an_error(open_port: Callable[..., tuple[PollingPort, FakeExchange]]) -> None:
     port, _ = open_port()
-    with pytest.raises(SessionError):
+    with pytest.raises(RequestRefused):
         port.open(FakeExchange(request()))
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from tests.unit.transports.engine_doubles import request
-from transports.errors import ErrorCode, RequestRefused
+from transports.errors import RequestRefused
+from transports.refusals import ErrorCode
 from transports.request import HttpRequest
 
 
@@ -26,14 +27,14 @@ def test_parameter_that_is_repeated_is_refused_and_others_are_not() -> None:
     for name in ("sid", "foo"):
         with pytest.raises(RequestRefused) as caught:
             asked.parameter(name)
-        assert (caught.value.code, caught.value.status) == (ErrorCode.BAD_REQUEST, 400)
+        assert (caught.value.refusal.code, caught.value.refusal.status) == (ErrorCode.BAD_REQUEST, 400)
 
 
 @pytest.mark.parametrize("query", ["sid=%ff", "&".join(f"a{number}=1" for number in range(101))])
 def test_query_that_cannot_be_read_is_refused(query: str) -> None:
     with pytest.raises(RequestRefused) as caught:
         request(query).parameter("EIO")
-    assert caught.value.code == ErrorCode.BAD_REQUEST
+    assert caught.value.refusal.code == ErrorCode.BAD_REQUEST
 
 
 def test_path_and_query_are_parts_of_the_target() -> None:

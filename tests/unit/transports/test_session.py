@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, FakePort, text
-from transports import reasons
+from transports import catalogue, reasons
 from transports.engine import Engine
-from transports.errors import RemoteProtocolError, RequestRefused, SessionError
+from transports.errors import RemoteProtocolError, RequestRefused
 from transports.protocol.lifecycle import State
 from transports.protocol.packets import Packet, PacketType
 from transports.session import GOODBYE_TIMEOUT_S, STALL_S, Session
@@ -136,11 +136,11 @@ def test_slow_client_is_dropped_at_the_bound(
         session.send(text("4" + "x" * 10_000))
         loop.settle()
     assert session.state is State.OPEN
-    with caplog.at_level(logging.WARNING, "tidegate.session"):
+    with caplog.at_level(logging.WARNING, "tidegate.refusals"):
         session.send(text("4" + "x" * 10_000))
     assert session.close_reason == reasons.SLOW_CLIENT
     assert port.calls == ["abort"], "no good-bye to somebody who does not read"
-    assert session.id in caplog.text
+    assert "max_buffered_bytes is 100000" in caplog.text
     assert engine.counters.closed[reasons.SLOW_CLIENT] == 1
 
 
@@ -266,7 +266,7 @@ def test_packets_of_a_port_of_the_past_are_ignored(engine: Engine, open_session:
     session.receive(stranger, Packet(PacketType.CLOSE, ""))
     session.receive_message(stranger, "x")
     session.port_lost(stranger, reasons.TRANSPORT_CLOSE)
-    session.port_failed(stranger, RemoteProtocolError("x"))
+    session.port_failed(stranger, RemoteProtocolError(catalogue.EMPTY_PACKET))
     session.port_paused(stranger)
     session.port_resumed(stranger)
     assert got == []
@@ -278,7 +278,7 @@ def test_two_posts_at_once_end_the_session(engine: Engine, open_session: OpenSes
     session.begin_post()
     session.end_post()
     session.begin_post()
-    with pytest.raises(SessionError):
+    with pytest.raises(RequestRefused):
         session.begin_post()
     assert session.close_reason == reasons.PARSE_ERROR
 
@@ -403,7 +403,7 @@ def test_lost_candidate_leaves_the_session_where_it_was(upgrading: tuple[Any, An
 
 def test_broken_candidate_leaves_the_session_where_it_was(upgrading: tuple[Any, Any, Any]) -> None:
     session, _, candidate = upgrading
-    session.port_failed(candidate, RemoteProtocolError("x"))
+    session.port_failed(candidate, RemoteProtocolError(catalogue.EMPTY_PACKET))
     assert session.state is State.OPEN
     assert candidate.calls == ["close"]
 
@@ -509,7 +509,7 @@ def test_ping_timeout_of_a_jammed_client_aborts(engine: Engine, open_session: Op
 
 def test_given_close_code_wins(engine: Engine, open_session: OpenSession) -> None:
     session, port = open_session(engine)
-    session.port_failed(port, RemoteProtocolError("too big", 1009))  # type: ignore[arg-type]
+    session.port_failed(port, RemoteProtocolError(catalogue.MESSAGE_TOO_BIG))  # type: ignore[arg-type]
     assert port.closed_with is not None
     assert port.closed_with[1] == 1009
 

@@ -44,7 +44,7 @@ def test_malformed_handshakes_are_refused(changed: dict[str, str | None], status
     headers = {name: value for name, value in {**WEBSOCKET_HEADERS, **changed}.items() if value is not None}
     with pytest.raises(RequestRefused) as caught:
         check(request(headers=headers))
-    assert caught.value.status == status
+    assert caught.value.refusal.status == status
 
 
 def test_handshake_is_a_get_of_http_1_1() -> None:

@@ -1,0 +1,180 @@
+"""Running the application's handlers: at once, each in a task, or one after the other; how many at a time.
+
+At most one task stands between a packet and its handler, and none where the handler is a plain function. Handlers
+that run or wait their turn are counted for each connection and in all; at the bound the connection is held
+(``Session.hold``), so that a client that sends faster than its events are handled is slowed down by TCP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from transports.intake import Hold
+from transports.session import Session
+
+from . import catalogue
+from .dispatch import Target
+from .members import Member
+from .middleware import EventRefusedError
+
+if TYPE_CHECKING:
+    from .server import Client, Server
+
+logger = logging.getLogger("tidegate.handlers")
+
+
+class HandlerRunner:
+    """Of one server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._max = server.limits.max_handlers
+        self._max_per_connection = server.limits.max_handlers_per_connection
+        #: Coroutine handlers that run or wait their turn.
+        self.in_flight = 0
+        self._held: set[Session] = set()
+
+    def receive(self, member: Member, packet: Any) -> None:
+        """An event for ``member``."""
+        server = self._server
+        event, *arguments = packet.data
+        if server.handles_slowly:
+            self._in_turn(member, lambda: self._handle_slowly(member, event, arguments, packet.id))
+            return
+        target = server.dispatcher.target(event, member.namespace)
+        if target is None:
+            server.drop(member, catalogue.UNHANDLED_EVENT, event=event)
+            return
+        if (target.is_coroutine or member.starting) and server.async_handlers:
+            member.starting += 1  # a plain function that comes next must not begin before this one
+            self._begin(member.session)
+            server.eio.spawn(self._run(member, target, arguments, packet.id))
+            return
+        if target.is_coroutine or member.turns:
+            member.starting += 1
+            self._in_turn(member, lambda: self._run(member, target, arguments, packet.id))
+            return
+        try:
+            result = target.handler(*target.prefix, member.sid, *arguments)
+        except EventRefusedError as refused:
+            self._refuse(member, packet.id, refused)
+            return
+        except Exception:  # the application's handler
+            logger.exception("handler of %r failed", event)
+            return
+        if inspect.isawaitable(result):
+            self._in_turn(member, lambda: self._finish(member, result, packet.id))
+        else:
+            server.acknowledge(member, packet.id, result)
+
+    def in_turn(self, member: Member, handle: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run ``handle`` now, or after the client's earlier events where handlers are not concurrent."""
+
+        async def counted() -> None:
+            try:
+                await handle()
+            finally:
+                self._end(member.session)
+
+        self._in_turn(member, counted)
+
+    def _in_turn(self, member: Member, handle: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """As ``in_turn``; ``handle`` calls ``_end`` itself."""
+        self._begin(member.session)
+        if self._server.async_handlers:
+            self._server.eio.spawn(handle())
+        elif member.turns:
+            member.turns.append(handle)
+        else:
+            member.turns = deque((handle,))
+            self._server.eio.spawn(self._take_turns(member))
+
+    # -- how many ----------------------------------------------------------------------------------------
+
+    def _begin(self, session: Session) -> None:
+        client: Client = session.application
+        client.in_flight += 1
+        self.in_flight += 1
+        if client.in_flight >= self._max_per_connection:
+            self._hold(session, Hold.HANDLERS)
+        if self.in_flight >= self._max:
+            self._held.add(session)
+            self._hold(session, Hold.ALL_HANDLERS)
+
+    def _hold(self, session: Session, cause: Hold) -> None:
+        if not session.is_held:
+            self._server.eio.counters.held_for_handlers += 1
+        session.hold(cause)
+
+    def _end(self, session: Session) -> None:
+        client: Client = session.application
+        client.in_flight -= 1
+        self.in_flight -= 1
+        if session.is_held and client.in_flight <= self._max_per_connection // 2:
+            session.let_go(Hold.HANDLERS)
+        if self._held and self.in_flight <= self._max // 2:
+            held, self._held = self._held, set()
+            for each in held:
+                each.let_go(Hold.ALL_HANDLERS)
+
+    # -- running -----------------------------------------------------------------------------------------
+
+    async def _take_turns(self, member: Member) -> None:
+        turns = member.turns
+        while turns:
+            try:
+                await turns[0]()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                logger.warning("a handler of %s awaited something that was cancelled", member.sid)
+            finally:
+                turns.popleft()
+
+    async def _run(self, member: Member, target: Target, arguments: list[Any], ack_id: int | None) -> None:
+        member.starting -= 1
+        try:
+            result = target.handler(*target.prefix, member.sid, *arguments)
+            if inspect.isawaitable(result):
+                result = await result
+            self._server.acknowledge(member, ack_id, result)
+        except EventRefusedError as refused:
+            self._refuse(member, ack_id, refused)
+        except Exception:  # the application's handler
+            logger.exception("event handler failed")
+        finally:
+            self._end(member.session)
+
+    async def _finish(self, member: Member, result: Awaitable[Any], ack_id: int | None) -> None:
+        try:
+            self._server.acknowledge(member, ack_id, await result)
+        except EventRefusedError as refused:
+            self._refuse(member, ack_id, refused)
+        except Exception:  # the application's handler
+            logger.exception("event handler failed")
+        finally:
+            self._end(member.session)
+
+    async def _handle_slowly(self, member: Member, event: Any, arguments: list[Any], ack_id: int | None) -> None:
+        """With middleware, or with ``_trigger_event`` replaced, as the admin interface does."""
+        try:
+            result = await self._server.pass_and_trigger(member, event, arguments)
+            self._server.acknowledge(member, ack_id, result)
+        except EventRefusedError as refused:
+            self._refuse(member, ack_id, refused)
+        except Exception:  # the application's handler or middleware
+            logger.exception("handler of %r failed", event)
+        finally:
+            self._end(member.session)
+
+    def _refuse(self, member: Member, ack_id: int | None, refused: EventRefusedError) -> None:
+        """A middleware or a handler refuses the event: a client that asked for an ack is told so."""
+        if refused.refusal is not None:
+            self._server.drop(member, refused.refusal, **refused.fields)
+        self._server.acknowledge(member, ack_id, refused.args)
