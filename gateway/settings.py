@@ -69,7 +69,7 @@ __all__ = [
 GROUPS: Mapping[str, str] = {
     "server": "what is served, and where",
     "transports": "how clients stay connected",
-    "limits": "bounds on what one client may cost",
+    "limits": "bounds on what clients may cost",
     "cors": "which web pages may connect",
     "tls": "HTTPS and wss",
     "log": "what is written to standard error",
@@ -146,6 +146,58 @@ class Settings:
         "limits",
         "Bytes that may wait for one client, 256 more counted for each message, before it is disconnected as too "
         "slow; for a client with no request open, one message or 64KiB may always wait",
+    )
+
+    max_total_buffered_bytes: int = setting(
+        512 * 1024**2,
+        Size(0),
+        "limits",
+        "Bytes that may wait for all clients together, each recipient of a message counted, before those with the "
+        "most are disconnected; 0 for no limit",
+    )
+    max_connections: int = setting(
+        100_000, Whole(0, 10**9), "limits", "Sessions open at a time, in all; 0 for no limit"
+    )
+    max_connections_per_address: int = setting(
+        5_000,
+        Whole(0, 10**9),
+        "limits",
+        "Sessions open at a time from one client address, or one IPv6 network of 64 bits; 0 for no limit",
+    )
+    handshakes_per_second: int = setting(
+        100,
+        Whole(0, 10**9),
+        "limits",
+        "New sessions from one client address in a second, ten seconds' worth at once after silence; 0 for no limit",
+    )
+    packets_per_second: int = setting(
+        10_000,
+        Whole(0, 10**9),
+        "limits",
+        "Packets of one client in a second, two seconds' worth at once after silence; a client that sends more is "
+        "read more slowly, and nothing is lost; 0 for no limit",
+    )
+    bytes_per_second: int = setting(32 * 1024**2, Size(0), "limits", "As packets_per_second, for bytes; 0 for no limit")
+    max_attachments_bytes: int = setting(
+        8 * 1024**2, Size(), "limits", "Bytes of one incoming event with all its binary attachments"
+    )
+    max_namespaces: int = setting(100, Whole(1, 10**9), "limits", "Socket.IO namespaces that one client may join")
+    max_rooms: int = setting(5_000, Whole(1, 10**9), "limits", "Rooms that one client may be in")
+    max_pending_acks: int = setting(
+        10_000,
+        Whole(1, 10**9),
+        "limits",
+        "Acks that the server awaits from one client; beyond it the oldest is given up",
+    )
+    max_handlers_per_connection: int = setting(
+        1_000,
+        Whole(1, 10**9),
+        "limits",
+        "Coroutine handlers of one client that run or wait; beyond it nothing is read from that client until half "
+        "of them have ended",
+    )
+    max_handlers: int = setting(
+        20_000, Whole(1, 10**9), "limits", "As max_handlers_per_connection, for all clients together"
     )
 
     cors_allowed_origins: str | tuple[str, ...] = setting(

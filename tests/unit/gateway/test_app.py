@@ -10,6 +10,7 @@ from aiohttp import web
 
 import gateway
 from gateway.app import create_application, create_server, load_application
+from gateway.limits import Limits
 from gateway.settings import Settings, SettingsError
 from transports.hosts.aiohttp import attached_engines
 
@@ -50,6 +51,15 @@ def test_settings_become_the_servers_options() -> None:
             stream_max_bytes=2000,
             max_payload_bytes=1000,
             max_buffered_bytes=3000,
+            max_total_buffered_bytes=4000,
+            packets_per_second=5,
+            bytes_per_second=6,
+            max_attachments_bytes=7,
+            max_namespaces=8,
+            max_rooms=9,
+            max_pending_acks=10,
+            max_handlers_per_connection=11,
+            max_handlers=12,
             cors_allowed_origins=("https://a.example",),
             cors_credentials=False,
         )
@@ -60,6 +70,17 @@ def test_settings_become_the_servers_options() -> None:
     assert (engine.ping_interval_s, engine.ping_timeout_s, engine.upgrade_timeout_s) == (7, 6, 5)
     assert (server.connect_timeout_s, engine.stream_max_s) == (4, 3)
     assert (engine.stream_max_bytes, engine.max_payload_bytes, engine.max_buffered_bytes) == (2000, 1000, 3000)
+    assert engine.budget.limit == 4000
+    assert engine.rates is not None
+    assert (engine.rates.packets_per_s, engine.rates.bytes_per_s) == (5, 6)
+    assert server.limits == Limits(
+        max_namespaces=8,
+        max_rooms=9,
+        max_pending_acks=10,
+        max_handlers_per_connection=11,
+        max_handlers=12,
+        max_attachments_bytes=7,
+    )
 
 
 def test_application_serves_engine_client_and_a_page() -> None:

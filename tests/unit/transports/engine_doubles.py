@@ -247,6 +247,15 @@ class FakePort:
     def buffered_bytes(self) -> int:
         return self.buffered
 
+    def buffered_in(self) -> int:
+        return 0
+
+    def pause_reading(self) -> None:
+        self.calls.append("pause")
+
+    def resume_reading(self) -> None:
+        self.calls.append("resume")
+
     def deadline(self) -> float | None:
         return self.wants_deadline
 

@@ -1,0 +1,279 @@
+"""How fast a session takes in what its client sends, and what waits meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, FakePort, request, text
+from transports import reasons
+from transports.engine import Engine
+from transports.intake import BURST_S, Hold, RateMeter, Rates
+from transports.protocol.packets import Packet, PacketType
+from transports.session import Session
+
+OpenSession = Callable[..., tuple[Session, FakePort]]
+Ask = Callable[..., FakeExchange]
+
+PONG = Packet(PacketType.PONG, "")
+
+
+# -- the meter -----------------------------------------------------------------------------------------------
+
+
+def test_what_came_within_the_rates_costs_no_time() -> None:
+    meter = RateMeter(Rates(10, 1000), 0.0)
+    assert not meter.spend(20, 2000), "two seconds' worth at once"
+    assert meter.spend(1, 0)
+    assert meter.debt_s(0.0) == pytest.approx(0.1)
+    assert meter.debt_s(0.1) == 0
+
+
+def test_the_slower_of_the_two_rates_counts() -> None:
+    meter = RateMeter(Rates(10, 1000), 0.0)
+    assert meter.spend(25, 5000)
+    assert meter.debt_s(0.0) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("rates", [Rates(0, 1000), Rates(10, 0)])
+def test_a_rate_of_nothing_is_no_limit(rates: Rates) -> None:
+    meter = RateMeter(rates, 0.0)
+    if rates.bytes_per_s == 1000:
+        assert not meter.spend(10**9, 0)
+    else:
+        assert not meter.spend(0, 10**12)
+    assert meter.debt_s(1.0) == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3000), st.floats(0, 10)), max_size=50))
+def test_no_more_passes_than_the_rate_and_one_burst(steps: list[tuple[int, int, float]]) -> None:
+    """However it comes: a client that waits out its debts has sent at most the rate over time, and one burst."""
+    rates = Rates(10, 1000)
+    meter = RateMeter(rates, 0.0)
+    now = 0.0
+    packets = nbytes = 0
+    for more, size, passed in steps:
+        now += passed
+        packets += more
+        nbytes += size
+        if meter.spend(more, size):
+            now += meter.debt_s(now)
+            assert packets <= 10 * (now + BURST_S) + 1e-6
+            assert nbytes <= 1000 * (now + BURST_S) + 1e-6
+
+
+# -- holding a session -----------------------------------------------------------------------------------------
+
+
+def test_held_client_is_not_read_and_its_heartbeat_does_not_run_out(
+    engine: Engine, open_session: OpenSession, loop: FakeLoop
+) -> None:
+    session, port = open_session(engine)
+    session.hold(Hold.HANDLERS)
+    assert port.calls == ["pause"]
+    loop.advance(500)
+    assert session.connected
+    session.let_go(Hold.HANDLERS)
+    loop.settle()
+    assert port.calls == ["pause", "resume"]
+    session.receive(port, PONG)  # type: ignore[arg-type]
+    loop.advance(20)
+    assert session.connected
+    loop.advance(50)
+    assert session.close_reason == reasons.PING_TIMEOUT, "from then on it has to answer again"
+
+
+def test_held_client_that_is_let_go_has_the_whole_time_for_its_pong(
+    engine: Engine, open_session: OpenSession, loop: FakeLoop
+) -> None:
+    session, _ = open_session(engine)
+    loop.advance(26)
+    session.hold(Hold.HANDLERS)
+    loop.advance(300)
+    session.let_go(Hold.HANDLERS)
+    loop.advance(19)
+    assert session.connected
+    loop.advance(2)
+    assert session.close_reason == reasons.PING_TIMEOUT
+
+
+def test_each_cause_holds_for_itself(engine: Engine, open_session: OpenSession, loop: FakeLoop) -> None:
+    session, port = open_session(engine)
+    session.hold(Hold.HANDLERS)
+    session.hold(Hold.RATE)
+    session.let_go(Hold.RATE)
+    session.let_go(Hold.RATE)
+    loop.settle()
+    assert port.calls == ["pause"]
+    session.let_go(Hold.HANDLERS)
+    session.hold(Hold.HANDLERS)
+    loop.settle()
+    assert port.calls == ["pause", "pause"], "held again before reading went on"
+
+
+def test_client_over_its_rates_is_read_again_when_its_debt_is_paid(
+    make_engine: Callable[..., Engine], open_session: OpenSession, loop: FakeLoop
+) -> None:
+    engine = make_engine(packets_per_second=10, bytes_per_second=0)
+    session, port = open_session(engine)
+    session.spend(20, 100)
+    assert not session.is_held
+    session.spend(30, 100)
+    assert session.is_held
+    assert engine.counters.throttled == 1
+    loop.advance(2.9)
+    assert session.is_held
+    loop.advance(0.5)
+    assert not session.is_held
+    assert port.calls == ["pause", "resume"]
+
+
+@pytest.mark.parametrize("cause", list(Hold)[1:])
+def test_session_that_ends_while_held_ends(
+    engine: Engine, open_session: OpenSession, loop: FakeLoop, cause: Hold
+) -> None:
+    session, port = open_session(engine)
+    session.hold(cause)
+    session.close(reasons.SERVER_DISCONNECT)
+    session.let_go(cause)
+    loop.advance(100)
+    assert session.closed
+    assert "resume" not in port.calls
+
+
+def test_upgrade_of_a_held_session_is_held_too(engine: Engine, open_session: OpenSession, loop: FakeLoop) -> None:
+    session, _ = open_session(engine)
+    candidate = FakePort("websocket")
+    session.begin_upgrade(candidate)  # type: ignore[arg-type]
+    session.receive(candidate, Packet(PacketType.PING, "probe"))  # type: ignore[arg-type]
+    session.hold(Hold.HANDLERS)
+    session.receive(candidate, Packet(PacketType.UPGRADE, ""))  # type: ignore[arg-type]
+    assert candidate.calls == ["pause"]
+    session.let_go(Hold.HANDLERS)
+    loop.settle()
+    assert candidate.calls == ["pause", "resume"]
+
+
+# -- a POST of a held session ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def received(engine: Engine) -> list[Any]:
+    """What the application gets; "stop" makes it hold its session."""
+    seen: list[Any] = []
+
+    def receive(sid: str, data: Any) -> None:
+        seen.append(data)
+        if data == "stop":
+            engine.sockets[sid].hold(Hold.HANDLERS)
+
+    engine.on("message", receive)
+    return seen
+
+
+def handshake(engine: Engine, ask: Ask) -> str:
+    ask(engine, "EIO=4&transport=polling")
+    return next(iter(engine.sockets))
+
+
+def test_post_is_answered_when_its_last_packet_is_taken(
+    engine: Engine, ask: Ask, loop: FakeLoop, received: list[Any]
+) -> None:
+    sid = handshake(engine, ask)
+    target = f"EIO=4&transport=polling&sid={sid}"
+    post = ask(engine, request(target, "POST"), b"4a\x1e4stop\x1e4b\x1e4stop\x1e4c")
+    assert (received, post.answers) == (["a", "stop"], 0)
+    engine.sockets[sid].let_go(Hold.HANDLERS)
+    loop.settle()
+    assert (received, post.answers) == (["a", "stop", "b", "stop"], 0)
+    engine.sockets[sid].let_go(Hold.HANDLERS)
+    loop.settle()
+    assert received[4:] == ["c"]
+    assert (post.status, post.body, post.answers) == (200, b"ok", 1)
+
+
+def test_second_post_while_the_first_is_not_answered_is_refused(engine: Engine, ask: Ask, received: list[Any]) -> None:
+    sid = handshake(engine, ask)
+    target = f"EIO=4&transport=polling&sid={sid}"
+    first = ask(engine, request(target, "POST"), b"4stop\x1e4a")
+    second = ask(engine, request(target, "POST"), b"4b")
+    assert second.error == (400, 3)
+    assert first.answers == 1, "with the end of the session"
+    assert received == ["stop"]
+    assert not engine.sockets
+
+
+def test_packet_that_is_wrong_after_a_hold_refuses_the_post(
+    engine: Engine, ask: Ask, loop: FakeLoop, received: list[Any]
+) -> None:
+    sid = handshake(engine, ask)
+    post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), b"4stop\x1e0")
+    engine.sockets[sid].let_go(Hold.HANDLERS)
+    loop.settle()
+    assert post.error == (400, 3)
+    assert b"Unexpected open packet" in post.body
+    assert engine.counters.refused == {"unexpected_packet": 1}
+
+
+# -- all buffers together ----------------------------------------------------------------------------------------
+
+
+def test_those_with_most_waiting_go_first_when_all_buffers_are_full(
+    make_engine: Callable[..., Engine], open_session: OpenSession, loop: FakeLoop
+) -> None:
+    engine = make_engine(max_total_buffered_bytes=1_000_000, max_buffered_bytes=900_000)
+    sessions = [open_session(engine, FakePort(writable=False))[0] for _ in range(10)]
+    bystander, port = open_session(engine)
+    for size, session in enumerate(sessions):
+        engine.post(session, text("4" + "x" * (15_000 * (size + 1))))
+        loop.settle()
+    assert all(session.connected for session in sessions), "in all there is room"
+    engine.broadcast([bystander], text("4" + "y" * 1000))
+    for session in sessions[1:6]:
+        engine.post(session, text("4" + "x" * 30_000))
+        loop.settle()
+    shed = [session for session in sessions if not session.connected]
+    assert shed, "the bound was passed"
+    assert {session.close_reason for session in shed} == {reasons.MEMORY_SHED}
+    assert shed == sessions[-len(shed) :], "the fullest"
+    assert sum(session.held_bytes() for session in sessions) <= 1_000_000
+    assert bystander.connected
+    assert engine.counters.refused["memory_shed"] == len(shed)
+    assert port.written
+
+
+def test_total_without_a_bound_is_never_looked_at(
+    make_engine: Callable[..., Engine], open_session: OpenSession, loop: FakeLoop
+) -> None:
+    engine = make_engine(max_total_buffered_bytes=0)
+    session, _ = open_session(engine, FakePort(writable=False))
+    for _ in range(3):
+        engine.post(session, text("4" + "x" * 1_000_000))
+        loop.settle()
+    assert session.connected
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 200_000)), max_size=80))
+def test_total_stays_below_its_bound_whatever_is_sent(steps: list[tuple[int, int]]) -> None:
+    import asyncio
+
+    loop = FakeLoop()
+    asyncio.events._set_running_loop(loop)
+    try:
+        engine = Engine(max_total_buffered_bytes=1_000_000, max_buffered_bytes=10_000_000)
+        sessions = []
+        for _ in range(10):
+            session = engine.create_session(request("EIO=4&transport=polling"))
+            session.open(FakePort(writable=False))
+            sessions.append(session)
+        for number, size in steps:
+            engine.post(sessions[number], text("4" + "x" * size))
+            loop.settle()
+            assert sum(session.held_bytes() for session in sessions) <= 1_000_000
+    finally:
+        asyncio.events._set_running_loop(None)
+        loop.close()
