@@ -58,6 +58,8 @@ class Engine(engineio.AsyncServer):
     - ``transports``: of ``polling``, ``xhr-streaming``, ``websocket``; all by default.
     - ``max_buffered_bytes``: what may wait for one client before it is dropped as slow (4 MiB).
     - ``upgrade_timeout``: seconds an upgrade may take (10).
+    - ``websocket_compression``: permessage-deflate for clients that offer it (off); messages of
+      ``compression_threshold`` bytes and more are compressed.
     - ``stream_max_bytes``, ``stream_max_s``: when an xhr-streaming response ends (1 MiB, 300 s).
 
     Raises: TypeError for an unknown option, ValueError for one out of range.
@@ -85,6 +87,7 @@ class Engine(engineio.AsyncServer):
         transports: str | Iterable[str] | None = None,
         max_buffered_bytes: int = 4 * 1024 * 1024,
         upgrade_timeout: float = 10.0,
+        websocket_compression: bool = False,
         stream_max_bytes: int = 1024 * 1024,
         stream_max_s: float = 300.0,
     ) -> None:
@@ -126,6 +129,7 @@ class Engine(engineio.AsyncServer):
         self.max_buffered_bytes = max_buffered_bytes
         self.write_through_bytes = min(WRITE_THROUGH_BYTES, max_buffered_bytes)
         self.upgrade_timeout_s = upgrade_timeout
+        self.websocket_compression = websocket_compression
         self.stream_max_bytes = stream_max_bytes
         self.stream_max_s = stream_max_s
         self.cors = CorsPolicy(cors_allowed_origins, cors_credentials)

@@ -20,6 +20,7 @@ from .protocol import websocket_handshake
 from .protocol.frames import POLICY_VIOLATION
 from .protocol.lifecycle import State
 from .protocol.packets import decode_payload
+from .protocol.permessage_deflate import DeflateAgreement, agree
 from .request import Headers, HttpRequest
 from .session import Session
 from .websocket import WebSocketPort
@@ -140,11 +141,12 @@ class Negotiator:
         for message in [] if session.run is None else session.run.messages():
             opening = Run(opening, message)
         if transport == "websocket":
-            port = WebSocketPort(session, engine.max_payload_bytes)
+            deflate = self._deflate(exchange.request)
+            port = WebSocketPort(session, engine.max_payload_bytes, deflate)
             connection, unread = exchange.take_over(port)
             session.run = None
             session.open(port)
-            port.open(connection, _accept(key, exchange.extra_headers), opening, unread)
+            port.open(connection, _accept(key, exchange.extra_headers, deflate), opening, unread)
         elif transport == "polling":
             polling = self._polling_port(session, exchange.request)
             session.run = opening
@@ -157,6 +159,11 @@ class Negotiator:
             session.run = opening
             session.open(stream)
             session.flush()
+
+    def _deflate(self, request: HttpRequest) -> DeflateAgreement | None:
+        if not self._engine.websocket_compression:
+            return None
+        return agree(request.headers.get("sec-websocket-extensions", ""))
 
     def _polling_port(self, session: Session, request: HttpRequest) -> PollingPort:
         threshold = self._engine.compression_threshold if self._engine.http_compression else None
@@ -203,7 +210,8 @@ class Negotiator:
 
     def _upgrade_to_websocket(self, exchange: HttpExchange, session: Session) -> None:
         key = websocket_handshake.check(exchange.request)
-        port = WebSocketPort(session, self._engine.max_payload_bytes)
+        deflate = self._deflate(exchange.request)
+        port = WebSocketPort(session, self._engine.max_payload_bytes, deflate)
         refusal: RequestRefused | None = None
         try:
             session.begin_upgrade(port)
@@ -216,7 +224,8 @@ class Negotiator:
         except ConnectionError:
             session.port_lost(port, reasons.TRANSPORT_CLOSE)
             return
-        port.open(connection, _accept(key, exchange.extra_headers), None, b"" if refusal is not None else unread)
+        head = _accept(key, exchange.extra_headers, deflate)
+        port.open(connection, head, None, b"" if refusal is not None else unread)
         if refusal is not None:
             port.close(None, code=POLICY_VIOLATION, reason=refusal.message, by_client=False)
 
@@ -277,8 +286,10 @@ def _mismatch(session: Session) -> RequestRefused:
     return RequestRefused(ErrorCode.BAD_REQUEST, f"The session is on transport {session.transport}")
 
 
-def _accept(key: bytes, headers: Headers) -> bytes:
+def _accept(key: bytes, headers: Headers, deflate: DeflateAgreement | None) -> bytes:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers if name == "Set-Cookie"])
+    if deflate is not None:
+        lines += f"Sec-WebSocket-Extensions: {deflate.answer}\r\n"
     return websocket_handshake.accept(key, lines.encode("latin-1"))
 
 

@@ -56,6 +56,12 @@ class Port(Protocol):
     def buffered_bytes(self) -> int:
         """Bytes written that the kernel has not taken."""
 
+    def pause_reading(self) -> None:
+        """Hand no further message to the session until ``resume_reading``, not even one that has been read."""
+
+    def resume_reading(self) -> None:
+        """Hand over what was kept meanwhile, in order, and read on."""
+
     def deadline(self) -> float | None:
         """When ``on_deadline`` wants to be called (monotonic seconds)."""
 
