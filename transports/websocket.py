@@ -128,14 +128,10 @@ class WebSocketPort(WebSocketConnection):
         if session is not None:
             session.port_lost(self, reasons.TRANSPORT_CLOSE if exc is None else reasons.TRANSPORT_ERROR)
 
-    # -- asyncio protocol ------------------------------------------------------------------------------
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
+    def writing_paused(self) -> None:
         if self._session is not None:
             self._session.port_paused(self)
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
+    def writing_resumed(self) -> None:
         if self._session is not None:
             self._session.port_resumed(self)

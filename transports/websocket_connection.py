@@ -31,6 +31,11 @@ CLOSE_TIMEOUT_S: Final = 5.0
 LINGER_S: Final = 1.0
 #: What a message that is kept costs beside its bytes: a tuple and the header of an object.
 KEPT_OVERHEAD_BYTES: Final = 112
+#: After inflating this much, a connection lets others have their turn: a chunk of input can inflate to a thousand
+#: times its size.
+INFLATE_TURN_BYTES: Final = 256 * 1024
+
+_WAITING_FOR_TURN: Final = -1
 
 
 class _Phase(Enum):
@@ -70,6 +75,7 @@ class WebSocketConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_inflated",
         "_is_paused",
         "_kept",
         "_lingering",
@@ -88,7 +94,8 @@ class WebSocketConnection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._phase = _Phase.OPEN
         self._is_paused = False
-        self._takes_messages = True  # in OPEN, unless paused
+        self._takes_messages = True  # in OPEN, unless paused or waiting for a turn
+        self._inflated = 0  # bytes since the last turn, or _WAITING_FOR_TURN
         self._kept: _Kept | None = None
         self.writable = False
 
@@ -114,6 +121,12 @@ class WebSocketConnection(asyncio.Protocol):
         """The peer broke the protocol. Whoever overrides this says its last words, then calls ``fail``."""
         self.fail(error.close_code, error.message)
 
+    def writing_paused(self) -> None:
+        """The peer does not read, and much waits for it already; ``writable`` is false."""
+
+    def writing_resumed(self) -> None:
+        """``writable`` is true again."""
+
     def connection_ended(self, exc: BaseException | None) -> None:
         """The peer has left or said good-bye; nothing more comes or goes. Also called after our own good-bye."""
 
@@ -131,6 +144,15 @@ class WebSocketConnection(asyncio.Protocol):
         if not self._is_paused:
             return
         self._is_paused = False
+        if self._inflated != _WAITING_FOR_TURN:
+            self._go_on()
+
+    def buffered_in(self) -> int:
+        """Bytes of input that are held here: frames and messages that are not whole, and whole ones that are kept."""
+        held = self._parser.buffered_bytes()
+        return held if self._kept is None else held + self._kept.nbytes
+
+    def _go_on(self) -> None:
         self._takes_messages = True
         kept = self._kept
         if kept is None:
@@ -138,10 +160,16 @@ class WebSocketConnection(asyncio.Protocol):
         elif not kept.is_in_hand:
             self._hand_over(kept)
 
-    def buffered_in(self) -> int:
-        """Bytes of input that are held here: frames and messages that are not whole, and whole ones that are kept."""
-        held = self._parser.buffered_bytes()
-        return held if self._kept is None else held + self._kept.nbytes
+    def _wait_for_turn(self) -> None:
+        self._inflated = _WAITING_FOR_TURN
+        self._takes_messages = False
+        self._read_socket(False)
+        asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._inflated = 0
+        if self._phase is _Phase.OPEN and not self._is_paused:
+            self._go_on()
 
     def _read_socket(self, wanted: bool) -> None:
         transport = self._transport
@@ -179,16 +207,22 @@ class WebSocketConnection(asyncio.Protocol):
         elif opcode == CLOSE:
             self._peer_closes(payload)
         elif opcode & COMPRESSED:
-            try:
-                data = inflate(payload, self._parser.max_message_bytes)
-                text = decode_text(data) if opcode == TEXT | COMPRESSED else None
-            except RemoteProtocolError as error:
-                self.peer_failed(error)
-                return
-            if text is None:
-                self.binary_received(data)
-            else:
-                self.text_received(text)
+            self._inflate(opcode, payload)
+
+    def _inflate(self, opcode: int, payload: bytes) -> None:
+        try:
+            data = inflate(payload, self._parser.max_message_bytes)
+            text = decode_text(data) if opcode == TEXT | COMPRESSED else None
+        except RemoteProtocolError as error:
+            self.peer_failed(error)
+            return
+        self._inflated += len(data)
+        if text is None:
+            self.binary_received(data)
+        else:
+            self.text_received(text)
+        if self._inflated > INFLATE_TURN_BYTES and self._phase is _Phase.OPEN:
+            self._wait_for_turn()
 
     def _receive_aside(self, data: bytes) -> None:
         if self._phase in (_Phase.OPEN, _Phase.CLOSING):
@@ -266,7 +300,7 @@ class WebSocketConnection(asyncio.Protocol):
         self.writable = False
         self._takes_messages = False
         kept, self._kept = self._kept, None
-        if self._is_paused or kept is not None:
+        if self._is_paused or kept is not None or self._inflated == _WAITING_FOR_TURN:
             self._is_paused = False
             self._read_socket(True)
         return kept
@@ -334,6 +368,14 @@ class WebSocketConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.writable = False
+        self.writing_paused()
 
     def resume_writing(self) -> None:
-        self.writable = self._phase is _Phase.OPEN
+        # Not from inside of the transport: asyncio's ends twice, with an error, where resume_writing leads to close
+        # or abort (_SelectorSocketTransport._write_ready, in Python 3.11 to 3.13).
+        asyncio.get_running_loop().call_soon(self._resume_writing)
+
+    def _resume_writing(self) -> None:
+        if self._phase is _Phase.OPEN:
+            self.writable = True
+            self.writing_resumed()

@@ -291,6 +291,7 @@ def test_paused_connection_resumes_with_what_waited(connect: Callable[..., Conne
     assert transport.take() == b""
     assert session.backlog() > 70_000
     transport.unjam()
+    loop.settle()
     assert server_frames(transport.take()) == [(TEXT, "4a"), (TEXT, "4b")]
     assert session.is_ready()
     assert session.state is State.OPEN

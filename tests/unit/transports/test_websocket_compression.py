@@ -20,6 +20,7 @@ from transports.engine import Engine
 from transports.protocol.frames import BINARY, CLOSE, COMPRESSED, CONTINUATION, TEXT
 from transports.protocol.permessage_deflate import deflate, inflate
 from transports.session import Session
+from transports.websocket_connection import INFLATE_TURN_BYTES
 
 OFFER = "permessage-deflate; client_max_window_bits"
 Connect = Callable[..., tuple[Session, FakeTransport, list[Any]]]
@@ -163,11 +164,55 @@ def test_what_is_not_allowed_closes_with_its_code(connect: Connect, wire: bytes,
     assert transport.has_eof
 
 
-def test_kept_messages_wait_compressed(connect: Connect) -> None:
+def test_kept_messages_wait_compressed(connect: Connect, loop: FakeLoop) -> None:
     _, transport, got = connect()
     port = transport.protocol
     port.pause_reading()
     port.data_received(compressed(BINARY, bytes(900_000)) * 20)
     assert port.buffered_in() < 100_000
     port.resume_reading()
+    loop.settle()
     assert got == [bytes(900_000)] * 20
+    assert not transport.is_reading_paused
+
+
+def test_much_to_inflate_leaves_others_their_turn(connect: Connect, loop: FakeLoop) -> None:
+    _, transport, got = connect()
+    port = transport.protocol
+    messages = [bytes([n]) * (INFLATE_TURN_BYTES // 2 + 1) for n in range(9)]
+    port.data_received(b"".join(compressed(BINARY, message) for message in messages) + client_frame(TEXT, "4last"))
+    assert len(got) == 2
+    assert transport.is_reading_paused
+    loop.turn()
+    assert len(got) == 4
+    port.pause_reading()
+    loop.settle()
+    assert len(got) == 4, "paused by the session, too"
+    port.resume_reading()
+    port.pause_reading()
+    port.resume_reading()
+    loop.settle()
+    assert got == [*messages, "last"]
+    assert not transport.is_reading_paused
+    assert port.buffered_in() == 0
+
+
+def test_pause_while_waiting_for_a_turn_is_kept(connect: Connect, loop: FakeLoop) -> None:
+    _, transport, got = connect()
+    port = transport.protocol
+    port.data_received(compressed(BINARY, bytes(900_000)) * 2)
+    assert len(got) == 1
+    port.pause_reading()
+    port.resume_reading()
+    assert len(got) == 1, "the turn is still to come"
+    loop.settle()
+    assert len(got) == 2
+
+
+def test_close_while_waiting_for_a_turn_drops_the_rest(connect: Connect, loop: FakeLoop) -> None:
+    session, transport, got = connect()
+    transport.protocol.data_received(compressed(BINARY, bytes(900_000)) * 2)
+    session.close("server disconnect")
+    assert not transport.is_reading_paused
+    loop.settle()
+    assert len(got) == 1
