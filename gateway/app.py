@@ -25,6 +25,7 @@ def create_server(settings: Settings) -> Server:
         transports=settings.transports,
         allow_upgrades=settings.allow_upgrades,
         http_compression=settings.http_compression,
+        websocket_compression=settings.websocket_compression,
         ping_interval=settings.ping_interval_s,
         ping_timeout=settings.ping_timeout_s,
         upgrade_timeout=settings.upgrade_timeout_s,

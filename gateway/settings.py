@@ -136,6 +136,13 @@ class Settings:
     http_compression: bool = setting(
         True, Switch(), "transports", "Compress long-polling responses of 1KiB and more, for clients that accept gzip"
     )
+    websocket_compression: bool = setting(
+        False,
+        Switch(),
+        "transports",
+        "Compress WebSocket messages of 1KiB and more, and take compressed ones, for clients that offer "
+        "permessage-deflate",
+    )
 
     max_payload_bytes: int = setting(
         1_000_000, Size(), "limits", "Largest incoming message, and largest body of one POST"

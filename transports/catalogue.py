@@ -265,6 +265,23 @@ MESSAGE_TOO_BIG = frame(
 TEXT_NOT_UTF8 = frame(
     "text_not_utf8", "text message is not UTF-8", "a text message is not UTF-8", CloseCode.INVALID_DATA
 )
+STRAY_COMPRESSION = frame(
+    "stray_compression",
+    "only the first frame of a message is marked as compressed",
+    "RSV1 on a control or continuation frame, where compression was agreed",
+)
+BAD_COMPRESSION = frame(
+    "bad_compression",
+    "compressed message: {fault}",
+    "a compressed message cannot be inflated",
+    CloseCode.INVALID_DATA,
+)
+INFLATED_TOO_BIG = frame(
+    "inflated_too_big",
+    "compressed message is too big once inflated",
+    "a message over `max_payload_bytes` once inflated; inflating stops there",
+    CloseCode.MESSAGE_TOO_BIG,
+)
 BAD_CLOSE = frame("bad_close", "invalid close frame", "a close frame of one byte, or with a code that must not be sent")
 CLOSE_NOT_UTF8 = frame(
     "close_not_utf8", "close reason is not UTF-8", "a close frame whose reason is not UTF-8", CloseCode.INVALID_DATA

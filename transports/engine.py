@@ -64,6 +64,8 @@ class Engine(engineio.AsyncServer):
     - ``transports``: of ``polling``, ``xhr-streaming``, ``websocket``; all by default.
     - ``max_buffered_bytes``: what may wait for one client before it is dropped as slow (4 MiB).
     - ``upgrade_timeout``: seconds an upgrade may take (10).
+    - ``websocket_compression``: permessage-deflate for clients that offer it (off); messages of
+      ``compression_threshold`` bytes and more are compressed.
     - ``stream_max_bytes``, ``stream_max_s``: when an xhr-streaming response ends (1 MiB, 300 s).
     - ``max_total_buffered_bytes``: what may wait for all clients together (512 MiB).
     - ``max_connections``, ``max_connections_per_address``: sessions open at a time (100,000; 5,000).
@@ -98,6 +100,7 @@ class Engine(engineio.AsyncServer):
         transports: str | Iterable[str] | None = None,
         max_buffered_bytes: int = 4 * 1024 * 1024,
         upgrade_timeout: float = 10.0,
+        websocket_compression: bool = False,
         stream_max_bytes: int = 1024 * 1024,
         stream_max_s: float = 300.0,
         max_total_buffered_bytes: int = 512 * 1024 * 1024,
@@ -155,6 +158,7 @@ class Engine(engineio.AsyncServer):
         self.max_buffered_bytes = max_buffered_bytes
         self.write_through_bytes = min(WRITE_THROUGH_BYTES, max_buffered_bytes)
         self.upgrade_timeout_s = upgrade_timeout
+        self.websocket_compression = websocket_compression
         self.stream_max_bytes = stream_max_bytes
         self.stream_max_s = stream_max_s
         self.cors = CorsPolicy(cors_allowed_origins, cors_credentials)
@@ -175,6 +179,7 @@ class Engine(engineio.AsyncServer):
         self.is_draining = False
         #: Ports that have said good-bye and wait for the peer's answer.
         self.lingering: set[Any] = set()
+        self._partial_bytes = 0  # received so far that made no whole message when it came
         self._flushed_bytes = 0  # counters.bytes_out at the last flush
         self._negotiator = Negotiator(self)
         self._queued: list[Session] = []
@@ -349,8 +354,17 @@ class Engine(engineio.AsyncServer):
             except Exception:  # one client's connection must not keep the others from theirs
                 logger.exception("writing to session %s failed", session.id)
                 session.close(reasons.TRANSPORT_ERROR)
-        if self.budget.is_due(self._flushed_bytes):
-            self.budget.enforce(list(self.sockets.values()), self._flushed_bytes)
+        self._look_at_budget()
+
+    def received_in_part(self, nbytes: int) -> None:
+        """Bytes that wait for the rest of their message, or of their request."""
+        self._partial_bytes += nbytes
+        self._look_at_budget()
+
+    def _look_at_budget(self) -> None:
+        moved = self.counters.bytes_out + self._partial_bytes
+        if self.budget.is_due(moved):
+            self.budget.enforce(list(self.sockets.values()), moved)
 
     @property
     def turn_bytes(self) -> int:

@@ -19,6 +19,7 @@ from .ports import HttpExchange, Port
 from .protocol import websocket_handshake
 from .protocol.lifecycle import State
 from .protocol.packets import decode_payload
+from .protocol.permessage_deflate import DeflateAgreement, agree
 from .refusals import RETRY_AFTER_S, CloseCode, Ends, Retry
 from .request import Headers, HttpRequest
 from .session import Session
@@ -145,11 +146,12 @@ class Negotiator:
         for message in [] if session.run is None else session.run.messages():
             opening = Run(opening, message)
         if transport == "websocket":
-            port = WebSocketPort(session, engine.max_payload_bytes)
+            deflate = self._deflate(exchange.request)
+            port = WebSocketPort(session, engine.max_payload_bytes, deflate)
             connection, unread = exchange.take_over(port)
             session.run = None
             session.open(port)
-            port.open(connection, _accept(key, exchange.extra_headers), opening, unread)
+            port.open(connection, _accept(key, exchange.extra_headers, deflate), opening, unread)
         elif transport == "polling":
             polling = self._polling_port(session, exchange.request)
             session.run = opening
@@ -162,6 +164,11 @@ class Negotiator:
             session.run = opening
             session.open(stream)
             session.flush()
+
+    def _deflate(self, request: HttpRequest) -> DeflateAgreement | None:
+        if not self._engine.websocket_compression:
+            return None
+        return agree(request.headers.get("sec-websocket-extensions", ""))
 
     def _polling_port(self, session: Session, request: HttpRequest) -> PollingPort:
         threshold = self._engine.compression_threshold if self._engine.http_compression else None
@@ -208,7 +215,8 @@ class Negotiator:
 
     def _upgrade_to_websocket(self, exchange: HttpExchange, session: Session) -> None:
         key = websocket_handshake.check(exchange.request)
-        port = WebSocketPort(session, self._engine.max_payload_bytes)
+        deflate = self._deflate(exchange.request)
+        port = WebSocketPort(session, self._engine.max_payload_bytes, deflate)
         refusal: RequestRefused | None = None
         try:
             session.begin_upgrade(port)
@@ -221,7 +229,8 @@ class Negotiator:
         except ConnectionError:
             session.port_lost(port, reasons.TRANSPORT_CLOSE)
             return
-        port.open(connection, _accept(key, exchange.extra_headers), None, b"" if refusal is not None else unread)
+        head = _accept(key, exchange.extra_headers, deflate)
+        port.open(connection, head, None, b"" if refusal is not None else unread)
         if refusal is not None:
             code = refusal.refusal.close_code or CloseCode.POLICY_VIOLATION
             port.close(None, code=code, reason=refusal.message, by_client=False)
@@ -266,6 +275,7 @@ class Negotiator:
             else:  # it was counted when it was found
                 refuse(exchange, failure)
 
+        session.spend(len(packets), len(body))
         session.receive_all(port, packets, taken)
 
 
@@ -273,8 +283,10 @@ def _mismatch(session: Session) -> RequestRefused:
     return RequestRefused(catalogue.WRONG_TRANSPORT, transport=session.transport)
 
 
-def _accept(key: bytes, headers: Headers) -> bytes:
+def _accept(key: bytes, headers: Headers, deflate: DeflateAgreement | None) -> bytes:
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers if name == "Set-Cookie"])
+    if deflate is not None:
+        lines += f"Sec-WebSocket-Extensions: {deflate.answer}\r\n"
     return websocket_handshake.accept(key, lines.encode("latin-1"))
 
 

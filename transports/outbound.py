@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
-from .protocol.frames import BINARY, TEXT, encode_frame
+from .protocol.frames import BINARY, COMPRESSED, TEXT, encode_frame
 from .protocol.http1 import encode_chunk
 from .protocol.packets import SEPARATOR_BYTE, encode_binary
+from .protocol.permessage_deflate import deflate
 
 #: What a waiting message costs beside its bytes: the objects that carry it.
 MESSAGE_OVERHEAD_BYTES: Final = 256
+
+
+class DeflateForm(NamedTuple):
+    """How WebSocket messages are compressed; those shorter than ``threshold`` bytes are not."""
+
+    window_bits: int
+    threshold: int
 
 
 class OutboundMessage:
@@ -26,7 +34,7 @@ class OutboundMessage:
     ``nbytes`` is what the message counts for in buffers.
     """
 
-    __slots__ = ("_frames", "_records", "attachments", "nbytes", "packet_count", "text")
+    __slots__ = ("_deflated", "_frames", "_records", "attachments", "nbytes", "packet_count", "text")
 
     def __init__(self, text: bytes | None, attachments: Sequence[bytes] = ()) -> None:
         self.text = text
@@ -38,6 +46,7 @@ class OutboundMessage:
             self.packet_count += len(attachments)
         self._frames: bytes | None = None
         self._records: bytes | None = None
+        self._deflated: dict[DeflateForm, bytes] | None = None
 
     @property
     def frames(self) -> bytes:
@@ -49,6 +58,22 @@ class OutboundMessage:
             if self.attachments:
                 frames += b"".join([encode_frame(BINARY, attachment) for attachment in self.attachments])
             self._frames = frames
+        return frames
+
+    def deflated_frames(self, form: DeflateForm) -> bytes:
+        """``frames`` for connections on which compression was agreed, the same for all of the same ``form``."""
+        deflated = self._deflated
+        if deflated is None:
+            deflated = self._deflated = {}
+        frames = deflated.get(form)
+        if frames is None:
+            packets = [] if self.text is None else [(TEXT, self.text)]
+            packets += [(BINARY, attachment) for attachment in self.attachments]
+            if max(len(data) for _, data in packets) < form.threshold:
+                frames = self.frames
+            else:
+                frames = b"".join([_deflated_frame(opcode, data, form) for opcode, data in packets])
+            deflated[form] = frames
         return frames
 
     @property
@@ -88,8 +113,8 @@ class Run:
         else:
             self.nbytes = parent.nbytes + message.nbytes
             self.packet_count = parent.packet_count + message.packet_count
-        #: Wire forms that have been asked for, by the function that builds them.
-        self._forms: dict[Callable[[Run], bytes], bytes] | None = None
+        #: Wire forms that have been asked for, by the function that builds them, or by the kind of compression.
+        self._forms: dict[Callable[[Run], bytes] | DeflateForm, bytes] | None = None
 
     def _form(self, build: Callable[[Run], bytes]) -> bytes:
         forms = self._forms
@@ -123,6 +148,18 @@ class Run:
         if self.parent is None:
             return self.message.frames
         return self._form(_join_frames)
+
+    def deflated_frames(self, form: DeflateForm) -> bytes:
+        """``frames``, compressed message by message."""
+        if self.parent is None:
+            return self.message.deflated_frames(form)
+        forms = self._forms
+        if forms is None:
+            forms = self._forms = {}
+        frames = forms.get(form)
+        if frames is None:
+            frames = forms[form] = b"".join([message.deflated_frames(form) for message in self.messages()])
+        return frames
 
     @property
     def records(self) -> bytes:
@@ -177,6 +214,14 @@ class Run:
             first.append(head)
             last[0] = tail
         return Run(Run.of(first[:-1]), first[-1]), Run.of(last)
+
+
+def _deflated_frame(opcode: int, data: bytes, form: DeflateForm) -> bytes:
+    if len(data) >= form.threshold:
+        packed = deflate(data, form.window_bits)
+        if len(packed) < len(data):
+            return encode_frame(opcode | COMPRESSED, packed)
+    return encode_frame(opcode, data)
 
 
 def _join_frames(run: Run) -> bytes:

@@ -79,7 +79,6 @@ class Session:
         "_holds",
         "_is_posting",
         "_is_probed",
-        "_meter",
         "_parting",
         "_ping_due",
         "_room",
@@ -94,6 +93,7 @@ class Session:
         "id",
         "is_accepted",
         "is_queued",
+        "meter",
         "port",
         "request",
         "run",
@@ -139,7 +139,7 @@ class Session:
         self._holds = Hold.NONE
         self._unread: Unread | None = None
         self._held_until = 0.0
-        self._meter = None if engine.rates is None else RateMeter(engine.rates, engine.now())
+        self.meter = None if engine.rates is None else RateMeter(engine.rates, engine.now())
 
     # -- what python-socketio's admin interface and applications read ------------------------------------
 
@@ -325,7 +325,8 @@ class Session:
 
     def held_bytes(self) -> int:
         """Bytes that are kept for the client or of it, in either direction."""
-        return self.backlog() + (0 if self.port is None else self.port.buffered_in())
+        ports = (self.port, self._candidate)
+        return self.backlog() + sum(port.buffered_in() for port in ports if port is not None)
 
     async def wait_for_room(self) -> None:
         """Wait while more than half of the buffer is in use and the client takes some of it.
@@ -394,16 +395,21 @@ class Session:
         unread.taken(unread.failure)
 
     def spend(self, packets: int, nbytes: int) -> None:
-        """So much has been received: read no more for a while where that is over the client's rates."""
-        meter = self._meter
-        if meter is not None and meter.spend(packets, nbytes):
-            now = self.engine.now()
-            debt_s = meter.debt_s(now)
-            if debt_s and self.state < State.CLOSING:
-                self.engine.counters.throttled += 1
-                self._held_until = now + debt_s
-                self.hold(Hold.RATE)
-                self.arm()
+        """So much has been received by POST."""
+        if self.meter is not None and self.meter.spend(packets, nbytes):
+            self.pay_debt()
+
+    def pay_debt(self) -> None:
+        """Read no more until what was received is within the client's rates."""
+        if self.meter is None or self.state >= State.CLOSING:
+            return
+        now = self.engine.now()
+        debt_s = self.meter.debt_s(now)
+        if debt_s:
+            self.engine.counters.throttled += 1
+            self._held_until = now + debt_s
+            self.hold(Hold.RATE)
+            self.arm()
 
     def hold(self, cause: Hold) -> None:
         """Read nothing from the client until ``let_go``; its heartbeat does not run out meanwhile."""

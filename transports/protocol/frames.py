@@ -1,10 +1,12 @@
 """WebSocket frames: bytes in, whole messages out, and back.
 
-Spec: RFC 6455, sections 5 (framing) and 7 (closing). No extension is negotiated, so reserved bits are errors.
+Spec: RFC 6455, sections 5 (framing) and 7 (closing); RFC 7692, section 6, for the bit that marks a compressed
+message. Every other reserved bit is an error.
 """
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -18,21 +20,18 @@ CLOSE: Final = 8
 PING: Final = 9
 PONG: Final = 10
 
-NORMAL_CLOSURE: Final = 1000
-GOING_AWAY: Final = 1001
-PROTOCOL_ERROR: Final = 1002
-INVALID_DATA: Final = 1007
-POLICY_VIOLATION: Final = 1008
-MESSAGE_TOO_BIG: Final = 1009
-INTERNAL_ERROR: Final = 1011
-SERVICE_RESTART: Final = 1012
+
+#: In the first byte of a frame, and added to the opcode of a message that is still to be inflated.
+COMPRESSED: Final = 0x40
 
 _FIN: Final = 0x80
 _MASKED: Final = 0x80
 
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
+
 
 class Message(NamedTuple):
-    """``data`` is str for TEXT, bytes for every other opcode."""
+    """``data`` is str for TEXT, bytes for every other opcode; for a compressed message, as it came."""
 
     opcode: int
     data: str | bytes
@@ -45,7 +44,7 @@ _NOTHING: tuple[AnyMessage, ...] = ()
 
 
 def encode_frame(opcode: int, data: bytes) -> bytes:
-    """One unfragmented, unmasked frame, as servers send it."""
+    """One unfragmented, unmasked frame, as servers send it. ``opcode`` may have COMPRESSED added."""
     size = len(data)
     if size < 126:
         return bytes((_FIN | opcode, size)) + data
@@ -88,22 +87,42 @@ class FrameParser:
     """Client frames become messages.
 
     ``max_message_bytes`` bounds one message over all its fragments and is checked on headers, before the bytes
-    arrive. Whether the bytes come whole or one by one makes no difference to what is returned.
+    arrive. Whether the bytes come whole or one by one makes no difference to what is returned. Text in fragments
+    is checked as each of them ends, other text when it is whole. With ``takes_compressed``, messages that the
+    peer has compressed are returned as they came: a chunk of them, inflated at once, could be a thousand times
+    its size.
 
     ``error`` is None, or what the peer did wrong and the close code to answer with; the messages before it
     have been returned, and nothing is read any more.
     """
 
-    __slots__ = ("_buffer", "_fragment_opcode", "_fragments", "_is_closed", "_max_message_bytes", "_need", "error")
+    __slots__ = (
+        "_buffer",
+        "_fragment_opcode",
+        "_fragments",
+        "_is_closed",
+        "_need",
+        "_takes_compressed",
+        "_utf8",
+        "error",
+        "max_message_bytes",
+    )
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, takes_compressed: bool = False) -> None:
         self.error: RemoteProtocolError | None = None
-        self._max_message_bytes = max_message_bytes
+        self.max_message_bytes = max_message_bytes
+        self._takes_compressed = takes_compressed
         self._buffer: bytearray | None = None
         self._need = 0  # bytes the buffer must hold before parsing is worth a try
         self._fragments: bytearray | None = None
         self._fragment_opcode = CONTINUATION
+        self._utf8: codecs.IncrementalDecoder | None = None
         self._is_closed = False
+
+    def buffered_bytes(self) -> int:
+        """Bytes of frames and messages that are not whole yet."""
+        buffer, fragments = self._buffer, self._fragments
+        return (0 if buffer is None else len(buffer)) + (0 if fragments is None else len(fragments))
 
     def feed(self, data: bytes) -> Sequence[AnyMessage]:
         """The messages that ``data`` completes, oldest first. Look at ``error`` after reading them."""
@@ -142,8 +161,8 @@ class FrameParser:
             if not second & _MASKED or (first != 0x81 and first != 0x82) or self._fragments is not None:
                 self._check_header(first, second)
             fragments = self._fragments
-            if size > self._max_message_bytes or (
-                fragments is not None and first & 0x0F == 0 and size + len(fragments) > self._max_message_bytes
+            if size > self.max_message_bytes or (
+                fragments is not None and first & 0x0F == 0 and size + len(fragments) > self.max_message_bytes
             ):
                 raise RemoteProtocolError(catalogue.MESSAGE_TOO_BIG)
             stop = start + head + size
@@ -153,7 +172,7 @@ class FrameParser:
             payload = unmask(data[start + head : stop], data[start + head - 4 : start + head])
             start = stop
             if first == 0x81:
-                messages.append((TEXT, _text(payload)))
+                messages.append((TEXT, decode_text(payload)))
             elif first == 0x82:
                 messages.append((BINARY, payload))
             else:
@@ -179,7 +198,10 @@ class FrameParser:
     def _check_header(self, first: int, second: int) -> None:
         opcode = first & 0x0F
         if first & 0x70:
-            raise RemoteProtocolError(catalogue.RESERVED_BIT)
+            if first & 0x70 != COMPRESSED or not self._takes_compressed:
+                raise RemoteProtocolError(catalogue.RESERVED_BIT)
+            if opcode not in (TEXT, BINARY):
+                raise RemoteProtocolError(catalogue.STRAY_COMPRESSION)
         if not second & _MASKED:
             raise RemoteProtocolError(catalogue.NOT_MASKED)
         if opcode >= CLOSE:
@@ -201,17 +223,26 @@ class FrameParser:
             return Message(opcode, payload)
         fragments = self._fragments
         if fragments is None:
+            if first & _FIN:
+                return Message(opcode | COMPRESSED, payload)  # any other whole message has not come here
             fragments = self._fragments = bytearray()
-            self._fragment_opcode = opcode
+            self._fragment_opcode = opcode | (first & COMPRESSED)
+            self._utf8 = _Utf8Decoder() if self._fragment_opcode == TEXT else None
+        if self._utf8 is not None:
+            try:
+                self._utf8.decode(payload, final=bool(first & _FIN))
+            except UnicodeDecodeError as error:
+                raise RemoteProtocolError(catalogue.TEXT_NOT_UTF8) from error
         fragments += payload
         if not first & _FIN:
             return None
-        self._fragments = None
+        self._fragments = self._utf8 = None
         whole = bytes(fragments)
-        return Message(TEXT, _text(whole)) if self._fragment_opcode == TEXT else Message(BINARY, whole)
+        return Message(TEXT, whole.decode()) if self._fragment_opcode == TEXT else Message(self._fragment_opcode, whole)
 
 
-def _text(payload: bytes) -> str:
+def decode_text(payload: bytes) -> str:
+    """Raises: RemoteProtocolError where it is not UTF-8."""
     try:
         return payload.decode()
     except UnicodeDecodeError as error:

@@ -43,6 +43,7 @@ def test_settings_become_the_servers_options() -> None:
             transports=("polling", "websocket"),
             allow_upgrades=False,
             http_compression=False,
+            websocket_compression=True,
             ping_interval_s=7,
             ping_timeout_s=6,
             upgrade_timeout_s=5,
@@ -66,7 +67,7 @@ def test_settings_become_the_servers_options() -> None:
     )
     engine = server.eio
     assert engine.transports == ["polling", "websocket"]
-    assert (engine.allow_upgrades, engine.http_compression) == (False, False)
+    assert (engine.allow_upgrades, engine.http_compression, engine.websocket_compression) == (False, False, True)
     assert (engine.ping_interval_s, engine.ping_timeout_s, engine.upgrade_timeout_s) == (7, 6, 5)
     assert (server.connect_timeout_s, engine.stream_max_s) == (4, 3)
     assert (engine.stream_max_bytes, engine.max_payload_bytes, engine.max_buffered_bytes) == (2000, 1000, 3000)

@@ -30,6 +30,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         "stream_max_bytes": 1_048_576,
         "stream_max_s": 300.0,
         "http_compression": True,
+        "websocket_compression": False,
         "max_payload_bytes": 1_000_000,
         "max_buffered_bytes": 4_194_304,
         "max_total_buffered_bytes": 536_870_912,

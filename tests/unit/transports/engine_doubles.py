@@ -104,11 +104,14 @@ class FakeTransport(asyncio.Transport):
         self.is_paused = False
         self.is_closed = False
         self.is_aborted = False
+        self.is_reading_paused = False
+        self.has_eof = False
         self.high_water = high_water
         self.protocol: Any = None
 
     def write(self, data: bytes) -> None:
         assert not self.is_aborted
+        assert not self.has_eof
         self.written += data
         if self.is_jammed:
             self.buffered += len(data)
@@ -134,6 +137,20 @@ class FakeTransport(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.has_eof = True
+
+    def pause_reading(self) -> None:
+        assert not self.is_closing()
+        self.is_reading_paused = True
+
+    def resume_reading(self) -> None:
+        assert not self.is_closing()
+        self.is_reading_paused = False
 
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
@@ -311,7 +328,7 @@ def server_frames(data: bytes) -> list[tuple[int, str | bytes]]:
     """Opcode and data of each frame that the server wrote (behind an HTTP head, if any)."""
     if data.startswith(b"HTTP/1.1"):
         data = data.partition(b"\r\n\r\n")[2]
-    masked = b""
+    found: list[tuple[int, str | bytes]] = []
     while data:
         size = data[1]
         head = 2
@@ -319,13 +336,15 @@ def server_frames(data: bytes) -> list[tuple[int, str | bytes]]:
             size, head = int.from_bytes(data[2:4], "big"), 4
         elif size == 127:
             size, head = int.from_bytes(data[2:10], "big"), 10
-        masked += client_frame(data[0] & 0x0F, data[head : head + size], fin=bool(data[0] & 0x80))
+        # Closing frames end a parser's work, so each frame gets its own.
+        parser = FrameParser(1 << 30, takes_compressed=True)
+        fin, rsv, opcode = bool(data[0] & 0x80), data[0] & 0x70, data[0] & 0x0F
+        found += [
+            (kind, content)
+            for kind, content in parser.feed(client_frame(opcode, data[head : head + size], fin=fin, rsv=rsv))
+        ]
+        assert parser.error is None
         data = data[head + size :]
-    found: list[tuple[int, str | bytes]] = []
-    parser = FrameParser(1 << 30)
-    # Closing frames end a parser's work, so each frame gets its own turn.
-    found += [(opcode, content) for opcode, content in parser.feed(masked)]
-    assert parser.error is None
     return found
 
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from tests.unit.transports.engine_doubles import MASK, client_frame
 from transports.errors import RemoteProtocolError
-from transports.protocol import frames
 from transports.protocol.frames import (
     BINARY,
     CLOSE,
+    COMPRESSED,
     CONTINUATION,
     PING,
     PONG,
@@ -23,6 +23,7 @@ from transports.protocol.frames import (
     encode_frame,
     unmask,
 )
+from transports.refusals import CloseCode
 
 LIMIT = 100_000
 
@@ -125,6 +126,77 @@ def test_what_the_protocol_forbids_is_refused_with_its_close_code(wire: bytes, c
     assert parse_bytewise(good + wire) == ([Message(TEXT, "before")], code)
 
 
+def test_fragmented_text_fails_with_the_fragment_that_breaks_it() -> None:
+    parser = FrameParser(LIMIT)
+    assert not parser.feed(client_frame(TEXT, "\u03ba".encode() + b"\xf4", fin=False))
+    assert parser.error is None, "what comes next may complete the character"
+    assert not parser.feed(client_frame(CONTINUATION, b"\x90", fin=False))
+    assert parser.error is not None
+    assert parser.error.close_code == 1007
+
+
+@given(st.text(max_size=30), st.lists(st.integers(0, 120), max_size=6))
+def test_text_may_be_cut_into_fragments_at_any_byte(text: str, cuts: list[int]) -> None:
+    data = text.encode()
+    edges = [0, *sorted(cut for cut in cuts if cut <= len(data)), len(data)]
+    parts = [data[start:end] for start, end in pairwise(edges)]
+    wire = b"".join(
+        client_frame(CONTINUATION if index else TEXT, part, fin=index == len(parts) - 1)
+        for index, part in enumerate(parts)
+    )
+    assert parse(wire) == ([Message(TEXT, text)], None)
+
+
+def test_compressed_messages_are_returned_as_they_came() -> None:
+    wire = (
+        client_frame(TEXT, b"\x00", rsv=0x40)
+        + client_frame(BINARY, b"\xff", rsv=0x40, fin=False)
+        + client_frame(PING, b"p")
+        + client_frame(CONTINUATION, b"\xfe")
+        + client_frame(TEXT, "plain")
+    )
+    expected = [
+        Message(TEXT | COMPRESSED, b"\x00"),
+        Message(PING, b"p"),
+        Message(BINARY | COMPRESSED, b"\xff\xfe"),
+        Message(TEXT, "plain"),
+    ]
+    for cuts in ([], list(range(1, len(wire)))):
+        parser = FrameParser(LIMIT, takes_compressed=True)
+        edges = [0, *cuts, len(wire)]
+        found: list[Message] = []
+        for start, end in pairwise(edges):
+            found += parser.feed(wire[start:end])
+        assert found == expected
+        assert parser.error is None
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        client_frame(PING, rsv=0x40),
+        client_frame(CLOSE, rsv=0x40),
+        client_frame(TEXT, "a", fin=False) + client_frame(CONTINUATION, "b", rsv=0x40),
+        client_frame(TEXT, "a", rsv=0x20),
+        client_frame(TEXT, "a", rsv=0x60),
+        client_frame(CONTINUATION, "a", rsv=0x40),
+        client_frame(TEXT, b"a", rsv=0x40, fin=False) + client_frame(TEXT, b"a", rsv=0x40),
+    ],
+)
+def test_compression_is_marked_on_the_first_frame_of_a_message_alone(wire: bytes) -> None:
+    parser = FrameParser(LIMIT, takes_compressed=True)
+    parser.feed(wire)
+    assert parser.error is not None
+    assert parser.error.close_code == 1002
+
+
+def test_compressed_fragments_are_bounded_as_they_come() -> None:
+    parser = FrameParser(1000, takes_compressed=True)
+    parser.feed(client_frame(BINARY, b"x" * 900, rsv=0x40, fin=False) + client_frame(CONTINUATION, b"x" * 101))
+    assert parser.error is not None
+    assert parser.error.close_code == 1009
+
+
 def test_too_big_is_said_on_the_header_before_the_bytes_come() -> None:
     parser = FrameParser(1000)
     assert not parser.feed(b"\x82\xfe" + (1001).to_bytes(2, "big"))
@@ -208,7 +280,7 @@ def test_codes_that_may_be_sent_are_accepted(code: int) -> None:
 def test_codes_that_must_not_be_sent_are_refused(code: int) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         decode_close(code.to_bytes(2, "big"))
-    assert caught.value.close_code == frames.PROTOCOL_ERROR
+    assert caught.value.close_code == CloseCode.PROTOCOL_ERROR
 
 
 def test_close_body_of_one_byte_is_refused() -> None:
@@ -219,7 +291,7 @@ def test_close_body_of_one_byte_is_refused() -> None:
 def test_close_reason_that_is_not_utf8_is_refused() -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         decode_close(b"\x03\xe8\xff")
-    assert caught.value.close_code == frames.INVALID_DATA
+    assert caught.value.close_code == CloseCode.INVALID_DATA
 
 
 @given(st.binary(max_size=20))

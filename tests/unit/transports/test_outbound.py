@@ -1,5 +1,6 @@
 """Messages on their way out, and the runs that sessions share."""
 
+import random
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.transports.engine_doubles import binary, server_frames, text
-from transports.outbound import MESSAGE_OVERHEAD_BYTES, OutboundMessage, Run
+from transports.outbound import MESSAGE_OVERHEAD_BYTES, DeflateForm, OutboundMessage, Run
+from transports.protocol.frames import BINARY, COMPRESSED, TEXT
+from transports.protocol.permessage_deflate import inflate
 
 
 def packets(run: Run | None) -> Iterator[bytes]:
@@ -126,3 +129,44 @@ def test_message_is_divided_between_its_packets(count: int) -> None:
         [b"1", b"2", b"3", b"4"][:count],
         [b"1", b"2", b"3", b"4"][count:],
     )
+
+
+def inflated(frames: bytes) -> list[tuple[int, bytes]]:
+    """Opcode and data of frames, and whether each was compressed."""
+    found = []
+    for opcode, data in server_frames(frames):
+        raw = data.encode() if isinstance(data, str) else data
+        found.append((opcode, inflate(raw, 1 << 20) if opcode & COMPRESSED else raw))
+    return found
+
+
+FORM = DeflateForm(15, 100)
+
+
+def test_long_packets_are_compressed_each_and_short_ones_are_not() -> None:
+    message = OutboundMessage(b"4" + b"x" * 200, [b"y" * 99, b"z" * 100])
+    assert inflated(message.deflated_frames(FORM)) == [
+        (TEXT | COMPRESSED, b"4" + b"x" * 200),
+        (BINARY, b"y" * 99),
+        (BINARY | COMPRESSED, b"z" * 100),
+    ]
+    assert len(message.deflated_frames(FORM)) < 150
+    short = text("4short")
+    assert short.deflated_frames(FORM) is short.frames
+
+
+def test_what_does_not_shrink_goes_as_it_is() -> None:
+    noise = random.Random(1).randbytes(500)
+    message = binary(noise)
+    assert message.deflated_frames(FORM) == message.frames
+
+
+def test_compressed_form_is_built_once_and_shared() -> None:
+    message = text("4" + "x" * 500)
+    run, other = Run(None, message), Run(None, message)
+    assert run.deflated_frames(FORM) is other.deflated_frames(DeflateForm(15, 100))
+    longer = Run(run, text("4" + "y" * 500))
+    assert longer.deflated_frames(FORM) is longer.deflated_frames(FORM)
+    assert longer.deflated_frames(FORM).startswith(run.deflated_frames(FORM))
+    small = DeflateForm(9, 100)
+    assert inflated(longer.deflated_frames(small)) == inflated(longer.deflated_frames(FORM))

@@ -19,7 +19,7 @@ from transports.engine import Engine
 from transports.protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_close
 from transports.protocol.lifecycle import State
 from transports.session import Session
-from transports.websocket import CLOSE_TIMEOUT_S
+from transports.websocket_connection import CLOSE_TIMEOUT_S, LINGER_S
 
 Connected = tuple[Session, FakeTransport, list[Any]]
 
@@ -112,6 +112,99 @@ def test_what_is_not_allowed_closes_with_its_code(connect: Callable[..., Connect
     assert int.from_bytes(body[:2], "big") == code
 
 
+FRAMING = [
+    name for name in REFUSED if "packet" not in name and name.partition(" ")[0] not in ("broken", "upgrade", "client's")
+]
+
+
+@pytest.mark.parametrize("name", [*FRAMING, "broken close"])
+def test_who_breaks_the_framing_is_half_closed_and_soon_dropped(
+    connect: Callable[..., Connected], loop: FakeLoop, name: str
+) -> None:
+    session, transport, _ = connect(max_http_buffer_size=1000)
+    engine = session.engine
+    transport.protocol.data_received(REFUSED[name][0])
+    assert transport.has_eof
+    assert not transport.is_closing(), "a reset could take the close frame from the peer"
+    transport.protocol.data_received(client_frame(CLOSE, close_body(1002)) + client_frame(TEXT, "4x"))
+    assert not transport.is_closing(), "nothing of it is read any more"
+    assert len(engine.lingering) == 1
+    loop.advance(LINGER_S + 0.1)
+    assert transport.is_aborted
+    assert not engine.lingering
+    assert not loop.faults
+
+
+def test_who_breaks_the_framing_and_leaves_is_not_waited_for(connect: Callable[..., Connected], loop: FakeLoop) -> None:
+    session, transport, _ = connect()
+    transport.protocol.data_received(client_frame(3))
+    assert transport.protocol.eof_received() is False
+    transport.lose()
+    assert not session.engine.lingering
+    loop.advance(LINGER_S + 1)
+    assert not transport.is_aborted
+
+
+def test_wrong_packets_in_whole_frames_end_with_a_closing_handshake(
+    connect: Callable[..., Connected], loop: FakeLoop
+) -> None:
+    _, transport, _ = connect()
+    transport.protocol.data_received(client_frame(TEXT, "9"))
+    assert not transport.has_eof
+    transport.protocol.data_received(client_frame(CLOSE, close_body(1002)))
+    assert transport.is_closed
+
+
+def test_frames_broken_after_our_goodbye_end_the_wait(connect: Callable[..., Connected], loop: FakeLoop) -> None:
+    session, transport, _ = connect()
+    session.close("server disconnect")
+    transport.take()
+    transport.protocol.data_received(client_frame(3))
+    assert transport.has_eof
+    assert transport.take() == b"", "one close frame is enough"
+    loop.advance(LINGER_S + 0.1)
+    assert transport.is_aborted
+
+
+def test_peer_that_closes_and_reads_nothing_is_dropped(connect: Callable[..., Connected], loop: FakeLoop) -> None:
+    session, transport, _ = connect()
+    engine = session.engine
+    transport.is_jammed = True
+    session.send(text("4" + "x" * 10_000))
+    loop.settle()
+    transport.protocol.data_received(client_frame(CLOSE, close_body(1000)))
+    assert transport.is_closed
+    assert session.closed
+    assert not transport.is_aborted, "what was written may still be read"
+    loop.advance(CLOSE_TIMEOUT_S + 0.1)
+    assert transport.is_aborted
+    assert not engine.lingering
+
+
+def test_nothing_follows_the_close_frame_to_a_peer_that_does_not_read(
+    connect: Callable[..., Connected], loop: FakeLoop
+) -> None:
+    session, transport, _ = connect()
+    transport.is_jammed = True
+    session.send(text("4" + "x" * 70_000))
+    loop.settle()
+    transport.take()
+    session.send(text("4waits"))
+    loop.settle()
+    transport.protocol.data_received(client_frame(3))
+    [(opcode, _)] = server_frames(transport.take())
+    assert opcode == CLOSE
+
+
+def test_pings_of_125_bytes_may_come_one_byte_at_a_time(connect: Callable[..., Connected]) -> None:
+    _, transport, _ = connect()
+    transport.take()
+    wire = client_frame(PING, bytes(range(125))) * 3
+    for index in range(len(wire)):
+        transport.protocol.data_received(wire[index : index + 1])
+    assert server_frames(transport.take()) == [(PONG, bytes(range(125)))] * 3
+
+
 @pytest.mark.parametrize(("body", "answer"), [(b"", 1000), (close_body(1000), 1000), (close_body(4321, "x"), 4321)])
 def test_close_of_the_peer_is_answered_with_its_code(
     connect: Callable[..., Connected], body: bytes, answer: int
@@ -198,6 +291,7 @@ def test_paused_connection_resumes_with_what_waited(connect: Callable[..., Conne
     assert transport.take() == b""
     assert session.backlog() > 70_000
     transport.unjam()
+    loop.settle()
     assert server_frames(transport.take()) == [(TEXT, "4a"), (TEXT, "4b")]
     assert session.is_ready()
     assert session.state is State.OPEN
