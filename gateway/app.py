@@ -35,6 +35,7 @@ def create_server(settings: Settings) -> Server:
         max_buffered_bytes=settings.max_buffered_bytes,
         cors_allowed_origins=None if origins == "same-origin" else origins,
         cors_credentials=settings.cors_credentials,
+        trusted_proxies=settings.trusted_proxies,
     )
 
 

@@ -20,6 +20,7 @@ import orjson
 from . import reasons
 from .cors import AllowedOrigins, CorsPolicy
 from .counters import Counters
+from .forwarded import TrustedProxies
 from .negotiation import Negotiator
 from .outbound import OutboundMessage, Run
 from .ports import HttpExchange
@@ -59,6 +60,8 @@ class Engine(engineio.AsyncServer):
     - ``max_buffered_bytes``: what may wait for one client before it is dropped as slow (4 MiB).
     - ``upgrade_timeout``: seconds an upgrade may take (10).
     - ``stream_max_bytes``, ``stream_max_s``: when an xhr-streaming response ends (1 MiB, 300 s).
+    - ``trusted_proxies``: whose ``Forwarded`` and ``X-Forwarded-*`` headers are believed: IP addresses, networks, or
+      the words ``loopback`` (the default; Unix sockets included) and ``private``.
 
     Raises: TypeError for an unknown option, ValueError for one out of range.
     """
@@ -87,6 +90,7 @@ class Engine(engineio.AsyncServer):
         upgrade_timeout: float = 10.0,
         stream_max_bytes: int = 1024 * 1024,
         stream_max_s: float = 300.0,
+        trusted_proxies: str | Iterable[str] = ("loopback",),
     ) -> None:
         if async_mode not in (None, "aiohttp"):
             raise ValueError(f"async_mode {async_mode!r} is not supported; tidegate runs on 'aiohttp'")
@@ -128,6 +132,7 @@ class Engine(engineio.AsyncServer):
         self.upgrade_timeout_s = upgrade_timeout
         self.stream_max_bytes = stream_max_bytes
         self.stream_max_s = stream_max_s
+        self.trusted_proxies = TrustedProxies(trusted_proxies)
         self.cors = CorsPolicy(cors_allowed_origins, cors_credentials)
         self.counters = Counters()
         self.sockets: dict[str, Session] = {}

@@ -61,7 +61,7 @@ class Negotiator:
 
     def _route(self, exchange: HttpExchange) -> None:
         request = exchange.request
-        exchange.extra_headers = self._engine.cors.headers(request)
+        self._engine.cors.apply(exchange)
         if request.method == "OPTIONS":
             exchange.respond(204, [], b"")
             return

@@ -12,13 +12,14 @@ from tests.guards.source_tree import ROOT, imports, modules, own_module
 #: The layers of ``transports`` from the ground up: a module imports those of earlier lines, or earlier in its line.
 LAYERS = (
     ("transports",),
-    ("transports.errors", "transports.reasons", "transports.counters"),
+    ("transports.errors", "transports.reasons", "transports.counters", "transports.forwarded"),
     ("transports.request",),
     (
         "transports.protocol",
         "transports.protocol.packets",
         "transports.protocol.frames",
         "transports.protocol.http1",
+        "transports.protocol.content_coding",
         "transports.protocol.timing_wheel",
         "transports.protocol.lifecycle",
         "transports.protocol.websocket_handshake",
@@ -53,7 +54,13 @@ IMPURE = {
     "socketio",
     "engineio",
 }
-PURE = ["transports.errors", "transports.reasons", "transports.request", "transports.outbound"]
+PURE = [
+    "transports.errors",
+    "transports.forwarded",
+    "transports.reasons",
+    "transports.request",
+    "transports.outbound",
+]
 
 #: Who may know a library: everything else goes by way of them.
 LIBRARIES = {

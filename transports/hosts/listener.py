@@ -19,13 +19,17 @@ from typing import Final
 from ..engine import Engine
 from ..errors import ErrorCode, RemoteProtocolError, RequestRefused
 from ..negotiation import refuse
+from ..protocol.content_coding import ACCEPTED, content_coding, inflate
 from ..protocol.http1 import (
     MAX_HEAD_BYTES,
+    MAX_TARGET_BYTES,
     BodyTooLargeError,
     ChunkedDecoder,
     RequestHead,
+    TargetTooLongError,
     body_framing,
     encode_response_head,
+    has_bare_line_end,
     parse_head,
 )
 from ..protocol.timing_wheel import UNSCHEDULED
@@ -38,6 +42,8 @@ logger = logging.getLogger("tidegate.listener")
 REQUEST_TIMEOUT_S: Final = 20.0
 #: How long the rest of a body that was refused is read and dropped.
 LINGER_S: Final = 5.0
+#: How long the last answer on a connection may take to leave.
+FLUSH_S: Final = 30.0
 #: How long a connection may be idle between requests.
 KEEPALIVE_TIMEOUT_S: Final = 75.0
 
@@ -48,11 +54,24 @@ class Listener:
     """A protocol factory for ``loop.create_server``.
 
     ``engines``: by path, as ``/socket.io/``. ``fallback`` makes the protocols that serve everything else; without
-    one, other paths are answered with 404.
+    one, other paths are answered with 404. ``request_timeout_s`` is the time that a request's head, and then its body,
+    may take to arrive; ``keepalive_timeout_s`` that between requests.
     """
 
-    def __init__(self, engines: Mapping[str, Engine], fallback: ProtocolFactory | None) -> None:
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        fallback: ProtocolFactory | None,
+        *,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
+        linger_s: float = LINGER_S,
+    ) -> None:
         self.fallback = fallback
+        self.request_timeout_s = request_timeout_s
+        self.keepalive_timeout_s = keepalive_timeout_s
+        self.linger_s = linger_s
+        #: Those that speak HTTP to us, with or without a request.
         self.connections: set[Connection] = set()
         self._engines: dict[bytes, Engine] = {}
         for path, engine in engines.items():
@@ -98,9 +117,12 @@ class Connection(asyncio.Protocol):
         "_buffer",
         "_exchange",
         "_has_begun",
+        "_is_blocked",
         "_is_lingering",
+        "_is_secure",
         "_listener",
         "_transport",
+        "peer",
         "wheel_slot",
     )
 
@@ -112,14 +134,22 @@ class Connection(asyncio.Protocol):
         self._body: _Body | None = None
         self._has_begun = True  # a request is expected, or has begun to arrive
         self._is_lingering = False
+        self._is_blocked = False  # the peer does not take its answers
+        self._is_secure = False
+        #: Its IP address; empty where it has none.
+        self.peer = ""
         self.wheel_slot = UNSCHEDULED
 
     # -- asyncio protocol ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        peername = transport.get_extra_info("peername")
+        if isinstance(peername, tuple):
+            self.peer = peername[0]
+        self._is_secure = transport.get_extra_info("sslcontext") is not None
         self._listener.connections.add(self)
-        self._expect_within(REQUEST_TIMEOUT_S)
+        self._expect_within(self._listener.request_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         if self._is_lingering:
@@ -131,8 +161,8 @@ class Connection(asyncio.Protocol):
         if self._exchange is None:
             if not self._has_begun:
                 self._has_begun = True
-                self._expect_within(REQUEST_TIMEOUT_S)
-            self._read_head()
+                self._expect_within(self._listener.request_timeout_s)
+            self._read_next()
         elif len(self._buffer) > MAX_HEAD_BYTES:
             # Requests sent ahead while one is being answered wait their turn, but not without bound.
             self._cut()
@@ -147,6 +177,18 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         return False
 
+    def pause_writing(self) -> None:
+        # Further requests would only add to the answers that nobody reads.
+        self._is_blocked = True
+        if self._transport is not None and not self._is_lingering:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_blocked = False
+        if self._transport is not None and not self._is_lingering:
+            self._transport.resume_reading()
+            self._read_next()
+
     def on_deadline(self, now: float) -> None:
         """The peer was too slow with a request, or idle for too long."""
         exchange = self._exchange
@@ -154,16 +196,24 @@ class Connection(asyncio.Protocol):
             self.close()
         else:
             exchange.lose()
-            refuse(exchange, RequestRefused(ErrorCode.BAD_REQUEST, "The request took too long to arrive", 408))
+            refuse(exchange, too_slow())
 
     # -- requests --------------------------------------------------------------------------------------
 
     def _read_head(self) -> None:
+        if self._buffer.startswith(b"\r\n"):
+            self._buffer = self._buffer[2:]  # sent behind the last body by mistake. Spec: RFC 9112, section 2.2
         buffer = self._buffer
         line_end = buffer.find(b"\r\n")
         if line_end < 0:
-            if len(buffer) > MAX_HEAD_BYTES or (buffer and not buffer[:1].isalpha()):
-                self._give_away()
+            if len(buffer) > MAX_HEAD_BYTES or (buffer[:1].strip() and not buffer[:1].isalpha()):
+                self._give_away_or_refuse(
+                    RequestRefused(
+                        ErrorCode.BAD_REQUEST, f"Request target over the limit of {MAX_TARGET_BYTES} bytes", 414
+                    )
+                )
+            elif has_bare_line_end(buffer):
+                self._give_away_or_refuse(_bare_line_end())
             return
         parts = buffer[:line_end].split(b" ")
         engine = self._listener.engine_for(parts[1]) if len(parts) == 3 else None
@@ -172,41 +222,55 @@ class Connection(asyncio.Protocol):
             return
         head_end = buffer.find(b"\r\n\r\n", line_end)
         if head_end > MAX_HEAD_BYTES or (head_end < 0 and len(buffer) > MAX_HEAD_BYTES):
-            self._refuse_head(RequestRefused(ErrorCode.BAD_REQUEST, "Request header too large", 431))
+            self._refuse_head(
+                RequestRefused(ErrorCode.BAD_REQUEST, f"Request header over the limit of {MAX_HEAD_BYTES} bytes", 431)
+            )
             return
         if head_end < 0:
+            if has_bare_line_end(buffer):
+                self._refuse_head(_bare_line_end())
             return
         self._buffer = buffer[head_end + 4 :]
         try:
             head = parse_head(buffer[:head_end])
             framing = body_framing(head)
+        except TargetTooLongError as error:
+            self._refuse_head(RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error.message}", 414))
+            return
         except RemoteProtocolError as error:
             self._refuse_head(RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error.message}"))
             return
         self._listener.timers.cancel(self)
-        transport = self._transport
-        if transport is None:
-            return
-        exchange = self._exchange = Exchange(self, self._request(head, transport), head.keeps_alive)
+        exchange = self._exchange = Exchange(self, self._request(head, engine), head.keeps_alive)
         exchange.has_body = framing.chunked or framing.length > 0
         if exchange.has_body:
             self._body = _Body(framing.length, framing.chunked)
         engine.handle(exchange)
 
-    def _request(self, head: RequestHead, transport: asyncio.Transport) -> HttpRequest:
-        peer = transport.get_extra_info("peername")
+    def _request(self, head: RequestHead, engine: Engine) -> HttpRequest:
         return HttpRequest(
             head.method,
             head.target,
             head.headers,
             http_version=head.http_version,
-            scheme="http" if transport.get_extra_info("sslcontext") is None else "https",
-            remote=peer[0] if isinstance(peer, tuple) else "",
+            peer=self.peer,
+            is_secure=self._is_secure,
+            proxies=engine.trusted_proxies,
         )
 
     def _refuse_head(self, refusal: RequestRefused) -> None:
-        self._exchange = Exchange(self, HttpRequest("GET", "/", {}), False)
-        refuse(self._exchange, refusal)
+        exchange = self._exchange = Exchange(self, HttpRequest("GET", "/", {}), False)
+        exchange.has_body = True  # whatever else the peer is sending
+        self._buffer = b""
+        refuse(exchange, refusal)
+
+    def _give_away_or_refuse(self, refusal: RequestRefused) -> None:
+        """What came is no request line; refuse it where it begins as one for the engine."""
+        parts = self._buffer[:MAX_HEAD_BYTES].split(b" ", 2)
+        if len(parts) > 1 and self._listener.engine_for(parts[1].split(b"\n")[0]) is not None:
+            self._refuse_head(refusal)
+        else:
+            self._give_away()
 
     def _give_away(self) -> None:
         """The request is not for the engine: the framework's protocol serves this connection from here on."""
@@ -226,15 +290,22 @@ class Connection(asyncio.Protocol):
     def read_body(
         self, limit: int, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]
     ) -> None:
-        body = self._body
+        body, exchange, transport = self._body, self._exchange, self._transport
+        if exchange is None or transport is None:
+            return
+        coding = content_coding(exchange.request.headers.get("content-encoding", ""))
+        if coding is None:
+            exchange.extra_headers = [*exchange.extra_headers, ("Accept-Encoding", ACCEPTED)]
+            refused(unknown_coding())
+            return
         if body is None:
             received(b"")
             return
-        body.begin(limit, received, refused)
-        if body.error is None and self._transport is not None and self._exchange is not None:
-            self._expect_within(REQUEST_TIMEOUT_S)
-            if self._exchange.request.headers.get("expect", "").lower() == "100-continue" and not self._buffer:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body.begin(limit, coding, received, refused)
+        if body.error is None:
+            self._expect_within(self._listener.request_timeout_s)
+            if awaits_continue(exchange.request) and not self._buffer:
+                transport.write(CONTINUE)
         data, self._buffer = self._buffer, b""
         self._receive_body(data)
 
@@ -279,13 +350,14 @@ class Connection(asyncio.Protocol):
         if not keeps_alive:
             self.close()
             return
-        self._has_begun = False
-        self._expect_within(KEEPALIVE_TIMEOUT_S)
+        listener = self._listener
+        self._has_begun = bool(self._buffer)
+        self._expect_within(listener.request_timeout_s if self._buffer else listener.keepalive_timeout_s)
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._read_next)
 
     def _read_next(self) -> None:
-        if self._exchange is None and self._transport is not None and self._buffer:
+        if self._exchange is None and self._transport is not None and self._buffer and not self._is_blocked:
             self._read_head()
 
     def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
@@ -305,6 +377,9 @@ class Connection(asyncio.Protocol):
         self._leave()
         if transport is not None:
             transport.close()
+            if transport.get_write_buffer_size():
+                # A peer that reads nothing must not keep its answers in memory for ever.
+                asyncio.get_running_loop().call_later(FLUSH_S, transport.abort)
 
     def _linger(self) -> None:
         """Close, but read and drop what the peer is still sending: a reset would take the answer from it."""
@@ -315,8 +390,10 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._is_lingering = True
+        if self._is_blocked:
+            transport.resume_reading()
         transport.write_eof()
-        self._expect_within(LINGER_S)
+        self._expect_within(self._listener.linger_s)
 
     def _cut(self) -> None:
         transport = self._transport
@@ -368,19 +445,25 @@ class Exchange:
 class _Body:
     """A request body on its way in."""
 
-    __slots__ = ("_chunks", "_decoder", "_left", "_received", "_refused", "error", "is_wanted")
+    __slots__ = ("_chunks", "_coding", "_decoder", "_left", "_limit", "_received", "_refused", "error", "is_wanted")
 
     def __init__(self, length: int, chunked: bool) -> None:
         self._left = -1 if chunked else length
         self._chunks: list[bytes] = []
+        self._coding = ""
+        self._limit = 0
         self._decoder: ChunkedDecoder | None = None
         self._received: Callable[[bytes], None] | None = None
         self._refused: Callable[[RequestRefused], None] | None = None
         self.error: RequestRefused | None = None
         self.is_wanted = False
 
-    def begin(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]) -> None:
+    def begin(
+        self, limit: int, coding: str, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]
+    ) -> None:
         self.is_wanted = True
+        self._limit = limit
+        self._coding = coding
         self._received = received
         self._refused = refused
         if self._left < 0:
@@ -395,11 +478,8 @@ class _Body:
         if self._decoder is not None:
             try:
                 done = self._decoder.feed(data)
-            except BodyTooLargeError as error:
-                self.error = RequestRefused(ErrorCode.BAD_REQUEST, error.message, 413)
-                return b""
             except RemoteProtocolError as error:
-                self.error = RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error.message}")
+                self.error = unusable_body(error, self._limit)
                 return b""
             if done is None:
                 return None
@@ -410,12 +490,46 @@ class _Body:
         return None if self._left else data[len(self._chunks[-1]) :]
 
     def finish(self) -> None:
+        if self._received is None or self._refused is None:
+            return
         if self.error is not None:
-            if self._refused is not None:
-                self._refused(self.error)
-        elif self._received is not None:
-            self._received(b"".join(self._chunks))
+            self._refused(self.error)
+            return
+        try:
+            body = inflate(self._coding, b"".join(self._chunks), self._limit)
+        except RemoteProtocolError as error:
+            self._refused(unusable_body(error, self._limit))
+            return
+        self._received(body)
+
+
+# -- said by every host --------------------------------------------------------------------------------
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def awaits_continue(request: HttpRequest) -> bool:
+    """Whether the peer sends the body only when it is asked to. Spec: RFC 9110, section 10.1.1."""
+    return request.http_version >= (1, 1) and request.headers.get("expect", "").lower() == "100-continue"
 
 
 def too_large(limit: int) -> RequestRefused:
     return RequestRefused(ErrorCode.BAD_REQUEST, f"The body is over the limit of {limit} bytes", 413)
+
+
+def too_slow() -> RequestRefused:
+    return RequestRefused(ErrorCode.BAD_REQUEST, "The request took too long to arrive", 408)
+
+
+def unknown_coding() -> RequestRefused:
+    return RequestRefused(ErrorCode.BAD_REQUEST, f"Content-Encoding must be one of {ACCEPTED}", 415)
+
+
+def unusable_body(error: RemoteProtocolError, limit: int) -> RequestRefused:
+    if isinstance(error, BodyTooLargeError):
+        return too_large(limit)
+    return RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error.message}")
+
+
+def _bare_line_end() -> RequestRefused:
+    return RequestRefused(ErrorCode.BAD_REQUEST, "Bad request: lines must end in CR LF")

@@ -15,8 +15,10 @@ from ..errors import RemoteProtocolError
 
 #: Request line and headers together. Browsers with large cookies stay below 8 KiB.
 MAX_HEAD_BYTES: Final = 16 * 1024
+MAX_TARGET_BYTES: Final = 8 * 1024
 
-_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]{1,8192}) HTTP/1\.([01])")
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]+) HTTP/1\.([01])")
+_BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _MAX_CHUNK_LINE = 1024
@@ -45,6 +47,15 @@ class BodyFraming(NamedTuple):
     chunked: bool
 
 
+class TargetTooLongError(RemoteProtocolError):
+    """The request's path and query are over the limit."""
+
+
+def has_bare_line_end(data: bytes) -> bool:
+    """Whether a line ends in LF alone: such a head would never end. Spec: RFC 9112, section 2.2."""
+    return b"\n" in data and _BARE_LINE_END.search(data) is not None
+
+
 def add_header(headers: dict[str, str], name: str, value: str) -> None:
     """Put a header under its lower-case ``name``, joined with an earlier one of that name.
 
@@ -58,12 +69,14 @@ def add_header(headers: dict[str, str], name: str, value: str) -> None:
 def parse_head(head: bytes) -> RequestHead:
     """A request's head, without the empty line that ends it.
 
-    Raises: RemoteProtocolError.
+    Raises: RemoteProtocolError, TargetTooLongError.
     """
     lines = head.split(b"\r\n")
     match = _REQUEST_LINE.fullmatch(lines[0])
     if match is None:
         raise RemoteProtocolError("malformed request line")
+    if len(match[2]) > MAX_TARGET_BYTES:
+        raise TargetTooLongError(f"request target over the limit of {MAX_TARGET_BYTES} bytes")
     headers: dict[str, str] = {}
     for line in lines[1:]:
         field = _HEADER.fullmatch(line)
@@ -104,13 +117,17 @@ class BodyTooLargeError(RemoteProtocolError):
 
 
 class ChunkedDecoder:
-    """A chunked body of at most ``limit`` bytes; trailers are read and dropped."""
+    """A chunked body of at most ``limit`` bytes; trailers are read and dropped.
+
+    Chunk extensions and trailers may take as much again, and ``MAX_HEAD_BYTES`` more.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._body = bytearray()
         self._pending = bytearray()
         self._left = 0  # bytes of the current chunk still to come
+        self._overhead = limit + MAX_HEAD_BYTES  # bytes that extensions and trailers may still take
         self._state = "size"
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
@@ -143,12 +160,17 @@ class ChunkedDecoder:
                 match = _CHUNK_SIZE.fullmatch(line)
                 if match is None:
                     raise RemoteProtocolError("malformed chunk size")
+                self._overhead -= line_end - len(match[1])
                 self._left = int(match[1], 16)
                 if len(self._body) + self._left > self._limit:
                     raise BodyTooLargeError("request body too large")
                 self._state = "data" if self._left else "trailers"
             elif not line:
                 return bytes(self._body), bytes(pending)
+            else:
+                self._overhead -= line_end
+            if self._overhead < 0:
+                raise RemoteProtocolError("chunk extensions and trailers too long")
 
 
 def encode_response_head(status: int, headers: Sequence[tuple[str, str]]) -> bytes:
