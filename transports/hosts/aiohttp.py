@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
-from ..errors import RemoteProtocolError, RequestRefused
+from ..errors import ErrorCode, RemoteProtocolError, RequestRefused
 from ..negotiation import refuse
 from ..protocol.content_coding import ACCEPTED, content_coding, inflate
-from ..protocol.http1 import add_header, encode_response_head
+from ..protocol.http1 import RequestHead, add_header, body_framing, encode_response_head
 from ..request import Headers, HttpRequest
 from .listener import (
     CONTINUE,
@@ -75,6 +75,9 @@ async def serve(engine: Engine, request: web.Request, *, continues: bool = False
     if transport is None:
         return web.Response(status=499)
     exchange = Exchange(engine, request, transport, continues)
+    if exchange.request.http_version not in ((1, 0), (1, 1)):
+        refuse(exchange, RequestRefused(ErrorCode.BAD_REQUEST, "Bad request: malformed request line"))
+        return await exchange.finish()
     engine.handle(exchange)
     return await exchange.finish()
 
@@ -176,11 +179,13 @@ class Exchange:
         if coding is None:
             self.extra_headers = [*self.extra_headers, ("Accept-Encoding", ACCEPTED)]
             raise unknown_coding()
-        length = request.content_length
-        if length is not None and length > limit:
+        asked = self.request
+        length, _ = body_framing(RequestHead(asked.method, asked.target, asked.http_version, asked.headers))
+        if length > limit:
             raise too_large(limit)
         if self._continues and awaits_continue(self.request):
             await request.writer.write(CONTINUE)
+            request.writer.output_size = 0  # of the answer, which has not begun
         parts = []
         size = 0
         async for part in request.content.iter_any():
@@ -241,7 +246,9 @@ def _as_request(engine: Engine, request: web.Request, transport: asyncio.Transpo
         proxies=engine.trusted_proxies,
         remote=None if remote == peer else remote,
         scheme=None if scheme == ("https" if is_secure else "http") else scheme,
-        host=request.host if is_relative and "Host" in request.headers and request.host != headers["host"] else None,
+        host=request.host
+        if is_relative and "Host" in request.headers and request.host != request.headers["Host"]
+        else None,
         extras={"aiohttp.request": request},
     )
 

@@ -207,24 +207,21 @@ class Connection(asyncio.Protocol):
         line_end = buffer.find(b"\r\n")
         if line_end < 0:
             if len(buffer) > MAX_HEAD_BYTES or (buffer[:1].strip() and not buffer[:1].isalpha()):
-                self._give_away_or_refuse(
-                    RequestRefused(
-                        ErrorCode.BAD_REQUEST, f"Request target over the limit of {MAX_TARGET_BYTES} bytes", 414
-                    )
-                )
+                self._give_away_or_refuse(_target_too_long())
             elif has_bare_line_end(buffer):
                 self._give_away_or_refuse(_bare_line_end())
             return
         parts = buffer[:line_end].split(b" ")
-        engine = self._listener.engine_for(parts[1]) if len(parts) == 3 else None
+        engine = self._listener.engine_for(parts[1]) if len(parts) > 1 else None
         if engine is None:
             self._give_away()
             return
+        if len(parts) != 3:  # HTTP/0.9, which ends here, among others
+            self._refuse_head(RequestRefused(ErrorCode.BAD_REQUEST, "Bad request: malformed request line"))
+            return
         head_end = buffer.find(b"\r\n\r\n", line_end)
         if head_end > MAX_HEAD_BYTES or (head_end < 0 and len(buffer) > MAX_HEAD_BYTES):
-            self._refuse_head(
-                RequestRefused(ErrorCode.BAD_REQUEST, f"Request header over the limit of {MAX_HEAD_BYTES} bytes", 431)
-            )
+            self._refuse_head(_target_too_long() if len(parts[1]) > MAX_TARGET_BYTES else _head_too_long())
             return
         if head_end < 0:
             if has_bare_line_end(buffer):
@@ -234,8 +231,8 @@ class Connection(asyncio.Protocol):
         try:
             head = parse_head(buffer[:head_end])
             framing = body_framing(head)
-        except TargetTooLongError as error:
-            self._refuse_head(RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error.message}", 414))
+        except TargetTooLongError:
+            self._refuse_head(_target_too_long())
             return
         except RemoteProtocolError as error:
             self._refuse_head(RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error.message}"))
@@ -333,8 +330,6 @@ class Connection(asyncio.Protocol):
             return
         self._exchange = None
         self._body = None
-        if exchange.request.method == "HEAD":
-            body = b""
         keeps_alive = exchange.keeps_alive and not exchange.has_body
         head = [*headers, *exchange.extra_headers, ("Date", self._listener.date())]
         if status != 204:
@@ -343,7 +338,7 @@ class Connection(asyncio.Protocol):
             head.append(("Connection", "close"))
         elif exchange.request.http_version == (1, 0):
             head.append(("Connection", "keep-alive"))
-        transport.write(encode_response_head(status, head) + body)
+        transport.write(encode_response_head(status, head) + (b"" if exchange.request.method == "HEAD" else body))
         if exchange.has_body:
             self._linger()
             return
@@ -529,6 +524,16 @@ def unusable_body(error: RemoteProtocolError, limit: int) -> RequestRefused:
     if isinstance(error, BodyTooLargeError):
         return too_large(limit)
     return RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error.message}")
+
+
+def _target_too_long() -> RequestRefused:
+    return RequestRefused(
+        ErrorCode.BAD_REQUEST, f"The request target is over the limit of {MAX_TARGET_BYTES} bytes", 414
+    )
+
+
+def _head_too_long() -> RequestRefused:
+    return RequestRefused(ErrorCode.BAD_REQUEST, f"The request header is over the limit of {MAX_HEAD_BYTES} bytes", 431)
 
 
 def _bare_line_end() -> RequestRefused:

@@ -152,6 +152,8 @@ class ChunkedDecoder:
             line_end = pending.find(b"\r\n")
             if line_end > _MAX_CHUNK_LINE or (line_end < 0 and len(pending) > _MAX_CHUNK_LINE + 1):
                 raise RemoteProtocolError("chunk header or trailer too long")
+            if b"\n" in (pending if line_end < 0 else pending[:line_end]):
+                raise RemoteProtocolError("chunk header or trailer does not end in CR LF")
             if line_end < 0:
                 return None
             line = bytes(pending[:line_end])

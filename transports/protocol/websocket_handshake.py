@@ -32,6 +32,8 @@ def check(request: HttpRequest) -> bytes:
         raise RequestRefused(ErrorCode.BAD_REQUEST, "Not a WebSocket handshake: Upgrade: websocket is missing")
     if request.method != "GET" or request.http_version < (1, 1):
         raise RequestRefused(ErrorCode.BAD_REQUEST, "A WebSocket handshake is a GET of HTTP/1.1")
+    if headers.get("content-length", "0").strip("0") or "transfer-encoding" in headers:
+        raise RequestRefused(ErrorCode.BAD_REQUEST, "A WebSocket handshake has no body")
     if headers.get("sec-websocket-version") != "13":
         raise RequestRefused(ErrorCode.BAD_REQUEST, "Sec-WebSocket-Version must be 13", 426)
     key = headers.get("sec-websocket-key", "").encode(errors="replace")
