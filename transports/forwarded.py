@@ -31,6 +31,9 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
 }
 
+#: Characters of headers whose meaning is worth remembering: few clients of many have more.
+_MAX_REMEMBERED: Final = 512
+
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _HEADERS = {
     "forwarded": "Forwarded",
@@ -66,6 +69,16 @@ class Client(NamedTuple):
     scheme: str
     host: str
     disbelief: str = ""
+
+
+class _Said(NamedTuple):
+    """The headers that ``_HEADERS`` names, in that order; empty where they were not sent."""
+
+    forwarded: str
+    addresses: str
+    proto: str
+    host: str
+    port: str
 
 
 class _Hop(NamedTuple):
@@ -113,6 +126,7 @@ class TrustedProxies:
             ip_network(text) for name in self.networks for text in WORDS.get(name, (name,))
         ]
         self._is_cached = lru_cache(maxsize=1024)(self._is_within)
+        self._remembered = lru_cache(maxsize=1024)(self._read)
 
     def trusts(self, address: str) -> bool:
         """Whether a peer is believed. ``address`` is empty for one without an IP address."""
@@ -130,9 +144,15 @@ class TrustedProxies:
     def client(self, headers: Mapping[str, str], peer: str, scheme: str) -> Client:
         """The client of a request. ``headers``: by lower-case name; ``peer`` and ``scheme``: of the connection."""
         host = headers.get("host", "")
-        given = [name for name in _HEADERS if headers.get(name)]
-        if not given:
+        said = _Said(*[headers.get(name, "") for name in _HEADERS])
+        if not any(said):
             return Client(peer, scheme, host)
+        # A client that polls says the same each time.
+        read = self._read if len(host) + sum(map(len, said)) > _MAX_REMEMBERED else self._remembered
+        return read(peer, scheme, host, said)
+
+    def _read(self, peer: str, scheme: str, host: str, said: _Said) -> Client:
+        given = [name for name, value in zip(_HEADERS.values(), said, strict=True) if value]
         origin = f"from {peer or 'a Unix socket'}"
         if not self.trusts(peer):
             disbelief = f"{_sentence(given, origin, 'not believed')}: it is not in trusted_proxies"
@@ -141,17 +161,17 @@ class TrustedProxies:
         forwarded = by_address = None
         depth = 1
         try:
-            forwarded, _ = self._outermost(_forwarded_hops(headers.get("forwarded", "")), peer)
+            forwarded, _ = self._outermost(_forwarded_hops(said.forwarded), peer)
         except ValueError:
-            malformed.append("forwarded")
+            malformed.append("Forwarded")
         try:
-            by_address, depth = self._outermost(_x_forwarded_hops(headers.get("x-forwarded-for", "")), peer)
+            by_address, depth = self._outermost(_x_forwarded_hops(said.addresses), peer)
         except ValueError:
-            malformed.append("x-forwarded-for")
+            malformed.append("X-Forwarded-For")
         if forwarded is not None and by_address is not None and forwarded.address != by_address.address:
             # A proxy writes one of the two and lets the other pass as the client has sent it. Which, cannot be told.
             return Client(peer, scheme, host, f"Forwarded and X-Forwarded-For {origin} contradict each other")
-        told = forwarded or _with_scheme_and_host(by_address or _Hop(peer), headers, depth)
+        told = forwarded or _with_scheme_and_host(by_address or _Hop(peer), said, host, depth)
         return Client(
             told.address or peer,
             _SCHEMES.get((told.proto or "").lower(), scheme),
@@ -193,7 +213,7 @@ def _checked(network: object) -> str:
 
 
 def _sentence(names: list[str], origin: str, what: str) -> str:
-    return f"{' and '.join(_HEADERS[name] for name in names)} {origin} {'was' if len(names) == 1 else 'were'} {what}"
+    return f"{' and '.join(names)} {origin} {'was' if len(names) == 1 else 'were'} {what}"
 
 
 @lru_cache(maxsize=4096)
@@ -235,12 +255,12 @@ def _entries(value: str) -> Iterator[str]:
         end = comma
 
 
-def _with_scheme_and_host(hop: _Hop, headers: Mapping[str, str], depth: int) -> _Hop:
+def _with_scheme_and_host(hop: _Hop, said: _Said, sent_host: str, depth: int) -> _Hop:
     """``hop`` with what X-Forwarded-Proto, -Host and -Port say of it, ``depth`` addresses from the end."""
-    proto, host, port = (_at(headers.get(f"x-forwarded-{name}", ""), depth) for name in ("proto", "host", "port"))
+    proto, host, port = _at(said.proto, depth), _at(said.host, depth), _at(said.port, depth)
     # Default ports go without saying: the inner one of two proxies may name that of plain HTTP.
     if port is not None and _PORT.fullmatch(port) and port not in ("80", "443"):
-        name = host or headers.get("host", "")
+        name = host or sent_host
         match = _HOST.fullmatch(name)
         host = f"{name}:{port}" if match is not None and match[1] is None else host
     return hop._replace(proto=proto, host=host)
