@@ -29,7 +29,7 @@ LAYERS = (
     ("transports.session",),
     ("transports.negotiation",),
     ("transports.engine",),
-    ("transports.hosts", "transports.hosts.listener", "transports.hosts.aiohttp"),
+    ("transports.hosts", "transports.hosts.bodies", "transports.hosts.listener", "transports.hosts.aiohttp"),
 )
 RANK = {name: rank for rank, name in enumerate(name for line in LAYERS for name in line)}
 

@@ -20,7 +20,7 @@ from ..negotiation import refuse
 from ..protocol.content_coding import ACCEPTED, content_coding, inflate
 from ..protocol.http1 import RequestHead, add_header, body_framing, encode_response_head
 from ..request import Headers, HttpRequest
-from .listener import (
+from .bodies import (
     CONTINUE,
     LINGER_S,
     REQUEST_TIMEOUT_S,

@@ -19,12 +19,10 @@ from typing import Final
 from ..engine import Engine
 from ..errors import ErrorCode, RemoteProtocolError, RequestRefused
 from ..negotiation import refuse
-from ..protocol.content_coding import ACCEPTED, content_coding, inflate
+from ..protocol.content_coding import ACCEPTED, content_coding
 from ..protocol.http1 import (
     MAX_HEAD_BYTES,
     MAX_TARGET_BYTES,
-    BodyTooLargeError,
-    ChunkedDecoder,
     RequestHead,
     TargetTooLongError,
     body_framing,
@@ -35,13 +33,10 @@ from ..protocol.http1 import (
 from ..protocol.timing_wheel import UNSCHEDULED
 from ..request import Headers, HttpRequest
 from ..timers import Timers
+from .bodies import CONTINUE, LINGER_S, REQUEST_TIMEOUT_S, Body, awaits_continue, too_slow, unknown_coding
 
 logger = logging.getLogger("tidegate.listener")
 
-#: A request's head, and then its body, must be complete after this time.
-REQUEST_TIMEOUT_S: Final = 20.0
-#: How long the rest of a body that was refused is read and dropped.
-LINGER_S: Final = 5.0
 #: How long the last answer on a connection may take to leave.
 FLUSH_S: Final = 30.0
 #: How long a connection may be idle between requests.
@@ -131,7 +126,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._exchange: Exchange | None = None
-        self._body: _Body | None = None
+        self._body: Body | None = None
         self._has_begun = True  # a request is expected, or has begun to arrive
         self._is_lingering = False
         self._is_blocked = False  # the peer does not take its answers
@@ -241,7 +236,7 @@ class Connection(asyncio.Protocol):
         exchange = self._exchange = Exchange(self, self._request(head, engine), head.keeps_alive)
         exchange.has_body = framing.chunked or framing.length > 0
         if exchange.has_body:
-            self._body = _Body(framing.length, framing.chunked)
+            self._body = Body(framing.length, framing.chunked)
         engine.handle(exchange)
 
     def _request(self, head: RequestHead, engine: Engine) -> HttpRequest:
@@ -435,95 +430,6 @@ class Exchange:
         lost, self.lost = self.lost, None
         if lost is not None:
             lost()
-
-
-class _Body:
-    """A request body on its way in."""
-
-    __slots__ = ("_chunks", "_coding", "_decoder", "_left", "_limit", "_received", "_refused", "error", "is_wanted")
-
-    def __init__(self, length: int, chunked: bool) -> None:
-        self._left = -1 if chunked else length
-        self._chunks: list[bytes] = []
-        self._coding = ""
-        self._limit = 0
-        self._decoder: ChunkedDecoder | None = None
-        self._received: Callable[[bytes], None] | None = None
-        self._refused: Callable[[RequestRefused], None] | None = None
-        self.error: RequestRefused | None = None
-        self.is_wanted = False
-
-    def begin(
-        self, limit: int, coding: str, received: Callable[[bytes], None], refused: Callable[[RequestRefused], None]
-    ) -> None:
-        self.is_wanted = True
-        self._limit = limit
-        self._coding = coding
-        self._received = received
-        self._refused = refused
-        if self._left < 0:
-            self._decoder = ChunkedDecoder(limit)
-        elif self._left > limit:
-            self.error = too_large(limit)
-
-    def feed(self, data: bytes) -> bytes | None:
-        """The bytes after the body once it is complete (or refused), else None."""
-        if self.error is not None:
-            return b""
-        if self._decoder is not None:
-            try:
-                done = self._decoder.feed(data)
-            except RemoteProtocolError as error:
-                self.error = unusable_body(error, self._limit)
-                return b""
-            if done is None:
-                return None
-            self._chunks = [done[0]]
-            return done[1]
-        self._chunks.append(data[: self._left])
-        self._left -= len(self._chunks[-1])
-        return None if self._left else data[len(self._chunks[-1]) :]
-
-    def finish(self) -> None:
-        if self._received is None or self._refused is None:
-            return
-        if self.error is not None:
-            self._refused(self.error)
-            return
-        try:
-            body = inflate(self._coding, b"".join(self._chunks), self._limit)
-        except RemoteProtocolError as error:
-            self._refused(unusable_body(error, self._limit))
-            return
-        self._received(body)
-
-
-# -- said by every host --------------------------------------------------------------------------------
-
-CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-def awaits_continue(request: HttpRequest) -> bool:
-    """Whether the peer sends the body only when it is asked to. Spec: RFC 9110, section 10.1.1."""
-    return request.http_version >= (1, 1) and request.headers.get("expect", "").lower() == "100-continue"
-
-
-def too_large(limit: int) -> RequestRefused:
-    return RequestRefused(ErrorCode.BAD_REQUEST, f"The body is over the limit of {limit} bytes", 413)
-
-
-def too_slow() -> RequestRefused:
-    return RequestRefused(ErrorCode.BAD_REQUEST, "The request took too long to arrive", 408)
-
-
-def unknown_coding() -> RequestRefused:
-    return RequestRefused(ErrorCode.BAD_REQUEST, f"Content-Encoding must be one of {ACCEPTED}", 415)
-
-
-def unusable_body(error: RemoteProtocolError, limit: int) -> RequestRefused:
-    if isinstance(error, BodyTooLargeError):
-        return too_large(limit)
-    return RequestRefused(ErrorCode.BAD_REQUEST, f"Bad request: {error.message}")
 
 
 def _target_too_long() -> RequestRefused:
