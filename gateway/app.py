@@ -48,6 +48,7 @@ def create_server(settings: Settings) -> Server:
         max_handlers=settings.max_handlers,
         cors_allowed_origins=None if origins == "same-origin" else origins,
         cors_credentials=settings.cors_credentials,
+        trusted_proxies=settings.trusted_proxies,
     )
 
 

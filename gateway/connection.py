@@ -101,7 +101,7 @@ class ConnectionInfo:
 
     @property
     def ip(self) -> str:
-        """The peer's address, as the connection has it."""
+        """The client's address: the peer's, or what a proxy in ``trusted_proxies`` says it is."""
         return self._request.remote
 
     @cached_property

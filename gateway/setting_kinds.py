@@ -11,6 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
+from transports.forwarded import WORDS, canonical_network
+
 from .setting_problems import did_you_mean
 
 T = TypeVar("T")
@@ -278,6 +280,39 @@ class Origins(Kind["str | tuple[str, ...]"]):
 
     def plain(self, value: str | tuple[str, ...]) -> object:
         return value if isinstance(value, str) else list(value)
+
+
+class Proxies(Kind["tuple[str, ...]"]):
+    """whose headers about the client are believed"""
+
+    metavar: ClassVar[str] = "NETWORK,..."
+    such_as: ClassVar[str] = "10.0.0.0/8 or 192.0.2.7"
+
+    @property
+    def bounds(self) -> str:
+        return f"none, or a list of {', '.join(WORDS)}, IP addresses and networks"
+
+    def parse(self, raw: object) -> tuple[str, ...]:
+        names = _texts(raw)
+        if isinstance(raw, (list, tuple)) and not raw:
+            return ()
+        if [name.lower() for name in names] == ["none"]:
+            return ()
+        if not names:
+            raise self.refuse(raw)
+        return tuple(dict.fromkeys(map(self._network, names)))
+
+    def _network(self, text: str) -> str:
+        try:
+            return canonical_network(text)
+        except ValueError as exc:
+            raise ValueError(f"must be {self.allowed}; {exc}{did_you_mean(text, WORDS)}") from None
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ",".join(value) or "none"
+
+    def plain(self, value: tuple[str, ...]) -> object:
+        return list(value)
 
 
 class Host(Kind[str]):

@@ -31,6 +31,7 @@ from .setting_kinds import (
     FilePath,
     Host,
     Origins,
+    Proxies,
     Secret,
     Size,
     Switch,
@@ -89,12 +90,19 @@ class Settings:
         Target(),
         "server",
         "What to serve: a gateway.Server, a gateway.Router or an aiohttp Application, as module:attribute; "
-        "[transports], [limits] and [cors] are then set in its code",
+        "trusted_proxies, [transports], [limits] and [cors] are then set in its code",
     )
     host: str = setting("127.0.0.1", Host(), "server", "Address to listen on; 0.0.0.0 or :: for every interface")
     port: int = setting(8000, Whole(0, 65535), "server", "TCP port to listen on; 0 takes any free one")
     backlog: int = setting(1024, Whole(1, 65535), "server", "Connections that the kernel keeps waiting to be accepted")
     path: str = setting("/socket.io/", UrlPath(), "server", "URL path under which clients connect")
+    trusted_proxies: tuple[str, ...] = setting(
+        ("loopback",),
+        Proxies(),
+        "server",
+        "Peers whose Forwarded and X-Forwarded-* headers tell the client's address, scheme and host; loopback includes "
+        "Unix sockets",
+    )
     demo: bool = setting(False, Switch(), "server", "Serve the demonstration page and its events; without APP only")
     uvloop: bool = setting(True, Switch(), "server", "Run on uvloop where it is installed")
     drain_timeout_s: float = setting(

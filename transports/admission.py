@@ -31,9 +31,9 @@ class Admission:
         exempt: Callable[[str], bool],
     ) -> None:
         self._max_connections = max_connections
-        self._max_per_address = max_per_address
+        self.max_per_address = max_per_address
         self._rate = handshakes_per_s
-        self._exempt = exempt
+        self.is_exempt = exempt
         self._count = 0
         self._by_address: dict[str, int] = {}
         #: Handshakes left, and when that was true. Oldest first.
@@ -47,11 +47,11 @@ class Admission:
         if self._max_connections and self._count >= self._max_connections:
             raise RequestRefused(catalogue.TOO_MANY_CONNECTIONS, limit=self._max_connections)
         group = ""
-        if (self._max_per_address or self._rate) and address and not self._exempt(address):
+        if (self.max_per_address or self._rate) and address and not self.is_exempt(address):
             group = address_group(address)
             open_now = self._by_address.get(group, 0)
-            if self._max_per_address and open_now >= self._max_per_address:
-                raise RequestRefused(catalogue.TOO_MANY_FROM_ADDRESS, address=group, limit=self._max_per_address)
+            if self.max_per_address and open_now >= self.max_per_address:
+                raise RequestRefused(catalogue.TOO_MANY_FROM_ADDRESS, address=group, limit=self.max_per_address)
             if self._rate and not self._take_token(group, now):
                 raise RequestRefused(catalogue.TOO_MANY_HANDSHAKES, address=group, rate=f"{self._rate:g}")
             self._by_address[group] = open_now + 1

@@ -53,7 +53,18 @@ BAD_FRAMING = request(
 BAD_LENGTH = request(
     "bad_length", 400, "Bad request: malformed Content-Length", "a Content-Length that is not ASCII digits"
 )
-HEAD_TOO_LARGE = request("head_too_large", 431, "Request header too large", "request line and headers are over 16 KiB")
+BARE_LINE_END = request(
+    "bare_line_end", 400, "Bad request: lines must end in CR LF", "a line of the head ends in a bare line feed"
+)
+TARGET_TOO_LONG = request(
+    "target_too_long", 414, "The request target is over the limit of {limit} bytes", "path and query are over 8 KiB"
+)
+HEAD_TOO_LARGE = request(
+    "head_too_large",
+    431,
+    "The request header is over the limit of {limit} bytes",
+    "request line and headers are over 16 KiB",
+)
 REQUEST_TIMEOUT = request(
     "request_timeout",
     408,
@@ -64,7 +75,6 @@ REQUEST_TIMEOUT = request(
 NOT_FOUND = request(
     "not_found", 404, "Not found", "the path is not the engine's, and no application stands behind the listener"
 )
-BAD_CHUNK = ending_request("bad_chunk", 400, "Bad request: {fault}", "a chunked body is malformed")
 BODY_TOO_LARGE = ending_request(
     "body_too_large",
     413,
@@ -72,7 +82,10 @@ BODY_TOO_LARGE = ending_request(
     "a POST carries more than `max_payload_bytes`; said before the body is read",
 )
 BAD_BODY = ending_request(
-    "bad_body", 400, "Bad request: {fault}", "the application's web framework cannot read the body"
+    "bad_body", 400, "The body cannot be read: {fault}", "a chunked or compressed body is malformed"
+)
+UNKNOWN_CODING = ending_request(
+    "unknown_coding", 415, "Content-Encoding must be one of {allowed}", "a body in another coding, or in several"
 )
 
 # -- HTTP: what the parameters ask for -------------------------------------------------------------------
@@ -113,7 +126,7 @@ BAD_METHOD = request(
 ORIGIN_REFUSED = request(
     "origin_refused",
     403,
-    "{origin} is not an accepted origin; expected {expected} (see cors_allowed_origins)",
+    "{origin} is not an accepted origin; expected {expected} ({hint})",
     "the Origin header is not among those allowed",
     ErrorCode.FORBIDDEN,
 )
@@ -196,6 +209,7 @@ NOT_AN_UPGRADE = request(
 UPGRADE_METHOD = request(
     "upgrade_method", 400, "A WebSocket handshake is a GET of HTTP/1.1", "a WebSocket handshake of HTTP/1.0"
 )
+UPGRADE_BODY = request("upgrade_body", 400, "A WebSocket handshake has no body", "a WebSocket handshake with a body")
 WEBSOCKET_VERSION = request(
     "websocket_version", 426, "Sec-WebSocket-Version must be 13", "another version of the WebSocket protocol"
 )

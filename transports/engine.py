@@ -23,6 +23,8 @@ from .admission import Admission
 from .budget import BufferBudget
 from .cors import AllowedOrigins, CorsPolicy
 from .counters import Counters
+from .errors import RefusedError
+from .forwarded import TrustedProxies
 from .intake import Rates
 from .negotiation import Negotiator
 from .outbound import OutboundMessage, Run
@@ -72,6 +74,8 @@ class Engine(engineio.AsyncServer):
     - ``handshakes_per_second``: new sessions of one address (100); ten seconds' worth may come at once.
     - ``packets_per_second``, ``bytes_per_second``: what one client may send (10,000; 32 MiB) before its
       connection is read more slowly; two seconds' worth may come at once.
+    - ``trusted_proxies``: whose ``Forwarded`` and ``X-Forwarded-*`` headers are believed: IP addresses, networks, or
+      the words ``loopback`` (the default; Unix sockets included) and ``private``.
 
     A bound of 0 on connections, rates or the total of all buffers is none.
 
@@ -109,6 +113,7 @@ class Engine(engineio.AsyncServer):
         handshakes_per_second: float = 100.0,
         packets_per_second: float = 10_000.0,
         bytes_per_second: float = 32 * 1024 * 1024,
+        trusted_proxies: str | Iterable[str] = ("loopback",),
     ) -> None:
         if async_mode not in (None, "aiohttp"):
             raise ValueError(f"async_mode {async_mode!r} is not supported; tidegate runs on 'aiohttp'")
@@ -161,6 +166,7 @@ class Engine(engineio.AsyncServer):
         self.websocket_compression = websocket_compression
         self.stream_max_bytes = stream_max_bytes
         self.stream_max_s = stream_max_s
+        self.trusted_proxies = TrustedProxies(trusted_proxies)
         self.cors = CorsPolicy(cors_allowed_origins, cors_credentials)
         self.rates: Rates | None = None
         if packets_per_second or bytes_per_second:
@@ -169,7 +175,7 @@ class Engine(engineio.AsyncServer):
             max_connections=max_connections,
             max_per_address=max_connections_per_address,
             handshakes_per_s=handshakes_per_second,
-            exempt=lambda address: address in ("127.0.0.1", "::1"),
+            exempt=self.trusted_proxies.trusts,
         )
         self.budget = BufferBudget(max_total_buffered_bytes)
         self.counters = Counters()
@@ -221,6 +227,10 @@ class Engine(engineio.AsyncServer):
     def handle(self, exchange: HttpExchange) -> None:
         """Serve one request to the engine's path. Returns at once; the answer may come later."""
         self._negotiator.handle(exchange)
+
+    def refuse(self, exchange: HttpExchange, refused: RefusedError) -> None:
+        """Refuse a request that its host has found to be wrong."""
+        self._negotiator.refuse(exchange, refused)
 
     def attach(self, app: Any, engineio_path: str = "engine.io") -> None:
         """Serve ``/engineio_path/`` in an aiohttp application, whatever runs it."""

@@ -60,17 +60,18 @@ class Negotiator:
         try:
             self._route(exchange)
         except RequestRefused as refused:
-            self._refuse(exchange, refused)
+            self.refuse(exchange, refused)
         except ConnectionError:
             pass  # the peer left while its request was being looked at; its port has been told
 
-    def _refuse(self, exchange: HttpExchange, refused: RefusedError) -> None:
+    def refuse(self, exchange: HttpExchange, refused: RefusedError) -> None:
+        """Count the refusal, and answer with it."""
         self._engine.note_refusal(refused.refusal, refused.message, exchange.request)
         refuse(exchange, refused)
 
     def _route(self, exchange: HttpExchange) -> None:
         request = exchange.request
-        exchange.extra_headers = self._engine.cors.headers(request)
+        self._engine.cors.apply(exchange)
         if request.method == "OPTIONS":
             exchange.respond(204, [], b"")
             return
@@ -118,19 +119,19 @@ class Negotiator:
             exchange.lost = None
             if refusal is not None:
                 engine.forget(session)
-                self._refuse(exchange, RequestRefused(catalogue.HANDSHAKE_REFUSED, text=refusal))
+                self.refuse(exchange, RequestRefused(catalogue.HANDSHAKE_REFUSED, text=refusal))
                 return
             session.is_accepted = True
             if session.state >= State.CLOSING:
                 # The client left, or the server drained, while the application was thinking.
                 engine.session_closes(session)
-                self._refuse(exchange, RequestRefused(catalogue.LEFT_EARLY))
+                self.refuse(exchange, RequestRefused(catalogue.LEFT_EARLY))
                 return
             try:
                 self._open(exchange, session, transport, key)
             except RequestRefused as refused:
                 session.close(reasons.PARSE_ERROR)
-                self._refuse(exchange, refused)
+                self.refuse(exchange, refused)
             except ConnectionError:
                 session.close(reasons.TRANSPORT_CLOSE)
 
@@ -249,7 +250,7 @@ class Negotiator:
             session.end_post()
             exchange.lost = None
             if session.http_port(transport) is not port:
-                self._refuse(exchange, _mismatch(session))  # it was upgraded, or ended, while the body came
+                self.refuse(exchange, _mismatch(session))  # it was upgraded, or ended, while the body came
                 return
             self._receive(exchange, session, port, _jsonp_body(body) if is_jsonp else body)
 
@@ -257,7 +258,7 @@ class Negotiator:
             session.end_post()
             exchange.lost = None
             session.close(reasons.PARSE_ERROR)
-            self._refuse(exchange, refusal)
+            self.refuse(exchange, refusal)
 
         exchange.read_body(self._engine.max_payload_bytes, received, refused)
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, unquote
 
 from . import catalogue
 from .errors import RequestRefused
+from .forwarded import Client, TrustedProxies
 
 Headers = list[tuple[str, str]]
 
@@ -15,10 +16,26 @@ class HttpRequest:
     """Head of one request.
 
     ``headers`` have lower-case names; repeated ones are joined as RFC 9110, section 5.3 says. ``target`` is
-    the path and query as sent.
+    the path and query as sent. ``peer`` is the address of the other end of the connection (empty for a Unix socket),
+    and ``is_secure`` whether that connection is encrypted; ``proxies`` are those whose word about the client is
+    taken. ``remote``, ``scheme`` and ``host`` stand as they are given, which an application does that knows better.
     """
 
-    __slots__ = ("_query", "extras", "headers", "http_version", "method", "remote", "scheme", "target")
+    __slots__ = (
+        "_client",
+        "_host",
+        "_proxies",
+        "_query",
+        "_remote",
+        "_scheme",
+        "extras",
+        "headers",
+        "http_version",
+        "is_secure",
+        "method",
+        "peer",
+        "target",
+    )
 
     def __init__(
         self,
@@ -27,19 +44,56 @@ class HttpRequest:
         headers: dict[str, str],
         *,
         http_version: tuple[int, int] = (1, 1),
-        scheme: str = "http",
-        remote: str = "",
+        peer: str = "",
+        is_secure: bool = False,
+        proxies: TrustedProxies | None = None,
+        remote: str | None = None,
+        scheme: str | None = None,
+        host: str | None = None,
         extras: dict[str, Any] | None = None,
     ) -> None:
         self.method = method
         self.target = target
         self.headers = headers
         self.http_version = http_version
-        self.scheme = scheme
-        self.remote = remote
+        self.peer = peer
+        self.is_secure = is_secure
         #: Entries that the host adds to ``environ()``, such as its own request object.
         self.extras = extras
+        self._proxies = proxies
+        self._remote = remote
+        self._scheme = scheme
+        self._host = host
+        self._client: Client | None = None
         self._query: dict[str, list[str]] | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client as the connection and the trusted proxies tell it; found out when first asked for."""
+        client = self._client
+        if client is None:
+            scheme = "https" if self.is_secure else "http"
+            if self._proxies is None:
+                client = Client(self.peer, scheme, self.headers.get("host", ""))
+            else:
+                client = self._proxies.client(self.headers, self.peer, scheme)
+            self._client = client
+        return client
+
+    @property
+    def remote(self) -> str:
+        """The client's IP address; empty where it has none."""
+        return self.client.remote if self._remote is None else self._remote
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``, as the client used it."""
+        return self.client.scheme if self._scheme is None else self._scheme
+
+    @property
+    def host(self) -> str:
+        """Host, and port where one was named, as the client used them."""
+        return self.client.host if self._host is None else self._host
 
     @property
     def path(self) -> str:
@@ -57,6 +111,8 @@ class HttpRequest:
         query = self._query
         if query is None:
             try:
+                # What has not been percent-encoded would be read by each host in its own way.
+                self.target.encode("ascii")
                 query = parse_qs(self.query_string, keep_blank_values=True, max_num_fields=100, errors="strict")
             except ValueError as error:
                 raise RequestRefused(catalogue.BAD_QUERY) from error

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 import gateway
-from tests.support.raw import EngineClient
-from tests.support.servers import LISTENERS, serving
+from tests.support.raw import Connection, EngineClient, Response
+from tests.support.servers import LISTENERS, ServerProcess, serving
 from transports.engine import Engine
 
 
@@ -63,6 +63,38 @@ async def echo_engine(listener: str, no_logged_errors: None) -> AsyncIterator[Ca
             return server
 
         yield start
+
+
+@dataclass
+class Door:
+    """A server of its own process, and a client of it who has nothing to do with what others send."""
+
+    listener: str
+    client: EngineClient
+    bystander: str
+
+    async def answer(self, data: bytes) -> Response:
+        """What the server says to these bytes on a connection of their own."""
+        async with await Connection.open(self.client.port) as connection:
+            await connection.send(data)
+            return await connection.read_response()
+
+    async def check(self) -> None:
+        """The bystander is served as before."""
+        assert (await self.client.post(self.bystander, '421["echo","still here"]')).text == "ok"
+        assert (await self.client.get(self.bystander)).text == '431["still here"]'
+
+
+@pytest.fixture
+async def door(listener: str, server_process: Callable[..., ServerProcess]) -> AsyncIterator[Door]:
+    client = EngineClient(server_process(listener=listener, max_http_buffer_size=20_000).port, "/socket.io/")
+    sid = (await client.handshake())["sid"]
+    assert (await client.post(sid, "40")).text == "ok"
+    assert (await client.get(sid)).text.startswith('40{"sid":')
+    door = Door(listener, client, sid)
+    yield door
+    await door.check()
+    assert (await client.post(sid, "1")).text == "ok"
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ from tests.guards.source_tree import ROOT, imports, modules, own_module
 LAYERS = (
     ("transports",),
     ("transports.reasons", "transports.refusals", "transports.catalogue", "transports.errors", "transports.counters"),
-    ("transports.refusal_log", "transports.request"),
+    ("transports.refusal_log", "transports.forwarded", "transports.request"),
     (
         "transports.protocol",
         "transports.protocol.packets",
         "transports.protocol.frames",
         "transports.protocol.http1",
+        "transports.protocol.content_coding",
         "transports.protocol.timing_wheel",
         "transports.protocol.lifecycle",
         "transports.protocol.websocket_handshake",
@@ -30,7 +31,7 @@ LAYERS = (
     ("transports.session",),
     ("transports.negotiation",),
     ("transports.engine",),
-    ("transports.hosts", "transports.hosts.listener", "transports.hosts.aiohttp"),
+    ("transports.hosts", "transports.hosts.bodies", "transports.hosts.listener", "transports.hosts.aiohttp"),
 )
 RANK = {name: rank for rank, name in enumerate(name for line in LAYERS for name in line)}
 
@@ -58,6 +59,7 @@ IMPURE = {
 PURE = [
     "transports.catalogue",
     "transports.errors",
+    "transports.forwarded",
     "transports.outbound",
     "transports.reasons",
     "transports.refusals",

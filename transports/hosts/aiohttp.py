@@ -8,16 +8,27 @@ on the fast listener, and aiohttp believes that the client has left.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 
 from .. import catalogue
 from ..errors import RefusedError, RequestRefused
-from ..protocol.http1 import add_header
+from ..protocol.content_coding import ACCEPTED, content_coding, inflate
+from ..protocol.http1 import RequestHead, add_header, body_framing, encode_response_head
 from ..request import Headers, HttpRequest
-from .listener import too_large
+from .bodies import (
+    CONTINUE,
+    LINGER_S,
+    REQUEST_TIMEOUT_S,
+    awaits_continue,
+    too_large,
+    too_slow,
+    unknown_coding,
+)
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -41,22 +52,31 @@ def attach(engine: Engine, app: web.Application, path: str) -> None:
     app[_ENGINES][prefix + "/"] = engine
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await serve(engine, request)
+        return await serve(engine, request, continues=True)
+
+    async def expect(_: web.Request) -> None:
+        """Whether the body is wanted is known when the request has been looked at."""
 
     async def shut_down(_: web.Application) -> None:
         await engine.shutdown()
 
-    app.router.add_route("*", prefix + "/", handle)
-    app.router.add_route("*", prefix, handle)
+    app.router.add_route("*", prefix + "/", handle, expect_handler=expect)
+    app.router.add_route("*", prefix, handle, expect_handler=expect)
     app.on_shutdown.append(shut_down)
 
 
-async def serve(engine: Engine, request: web.Request) -> web.StreamResponse:
-    """Serve one request to the engine's path."""
+async def serve(engine: Engine, request: web.Request, *, continues: bool = False) -> web.StreamResponse:
+    """Serve one request to the engine's path.
+
+    ``continues``: whether ``Expect: 100-continue`` is still to be answered; aiohttp's own routes have done so.
+    """
     transport = request.transport
     if transport is None:
         return web.Response(status=499)
-    exchange = Exchange(request, transport)
+    exchange = Exchange(engine, request, transport, continues)
+    if exchange.request.http_version not in ((1, 0), (1, 1)):
+        engine.refuse(exchange, RequestRefused(catalogue.BAD_REQUEST_LINE))
+        return await exchange.finish()
     engine.handle(exchange)
     return await exchange.finish()
 
@@ -64,22 +84,17 @@ async def serve(engine: Engine, request: web.Request) -> web.StreamResponse:
 class Exchange:
     """One request of aiohttp's. See ``transports.ports.HttpExchange``."""
 
-    def __init__(self, request: web.Request, transport: asyncio.Transport) -> None:
+    def __init__(self, engine: Engine, request: web.Request, transport: asyncio.Transport, continues: bool) -> None:
+        self._engine = engine
         self._aiohttp_request = request
         self._transport = transport
+        self._continues = continues
+        self._drops_body = False
         self._answer: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
         self._body: tuple[int, Callable[[bytes], None], Callable[[RefusedError], None]] | None = None
         self.extra_headers: Headers = []
         self.lost: Callable[[], None] | None = None
-        self.request = HttpRequest(
-            request.method,
-            request.raw_path,
-            _joined_headers(request),
-            http_version=(request.version.major, request.version.minor),
-            scheme=request.scheme,
-            remote=request.remote or "",
-            extras={"aiohttp.request": request},
-        )
+        self.request = _as_request(engine, request, transport)
 
     async def finish(self) -> web.StreamResponse:
         """aiohttp's response, once the engine has given its answer."""
@@ -97,9 +112,30 @@ class Exchange:
             watch.end()
 
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        if not self._answer.done():
-            response = web.Response(status=status, headers=[*headers, *self.extra_headers], body=body)
-            self._answer.set_result(response)
+        if self._answer.done():
+            return
+        headers = [*headers, *self.extra_headers]
+        self._answer.set_result(web.Response(status=status, headers=headers, body=body))
+        if self._drops_body:
+            try:
+                self._respond_and_leave(status, headers, body)
+            except ConnectionError:
+                self._peer_left()
+
+    def _respond_and_leave(self, status: int, headers: Headers, body: bytes) -> None:
+        """Answer without aiohttp, which would read the rest of the body, and inflate it, only to drop it."""
+        transport, _ = self.take_over(_Lingering(self._transport))
+        head = [
+            *headers,
+            ("Date", formatdate(time.time(), usegmt=True)),
+            ("Content-Length", str(len(body))),
+            ("Connection", "close"),
+        ]
+        transport.write(encode_response_head(status, head) + body)
+        if transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
 
     def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
         self._body = (limit, received, refused)
@@ -107,29 +143,55 @@ class Exchange:
     async def _read_body(
         self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]
     ) -> None:
-        length = self._aiohttp_request.content_length
-        if length is not None and length > limit:
-            refused(too_large(limit))
-            return
-        parts = []
-        size = 0
         try:
-            async for part in self._aiohttp_request.content.iter_any():
-                size += len(part)
-                if size > limit:
-                    refused(too_large(limit))
-                    return
-                parts.append(part)
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                body = await self._collect_body(limit)
         except ConnectionError:
             self._peer_left()
-            return
         except (web.HTTPException, asyncio.CancelledError):
             self._peer_left()
             raise
-        except Exception as error:  # noqa: BLE001 - aiohttp's payload errors have no common root
-            refused(RequestRefused(catalogue.BAD_BODY, fault=error))
-            return
-        received(b"".join(parts))
+        except TimeoutError:
+            lost, self.lost = self.lost, None
+            if lost is not None:
+                lost()
+            self._drops_body = True
+            self._engine.refuse(self, too_slow())
+        except RefusedError as error:
+            refused(error)
+        except Exception:  # noqa: BLE001 - aiohttp's payload errors have no common root
+            self._drops_body = True
+            refused(RequestRefused(catalogue.BAD_BODY, fault="it is malformed"))
+        else:
+            received(body)
+
+    async def _collect_body(self, limit: int) -> bytes:
+        """Raises: RequestRefused, RemoteProtocolError, and what aiohttp raises."""
+        request = self._aiohttp_request
+        coding = content_coding(self.request.headers.get("content-encoding", ""))
+        # aiohttp inflates codings that it knows, unless its runner was told not to; it counts what came for those.
+        is_inflated = getattr(request.content, "total_compressed_bytes", None) is not None
+        self._drops_body = is_inflated
+        if coding is None:
+            self.extra_headers = [*self.extra_headers, ("Accept-Encoding", ACCEPTED)]
+            raise unknown_coding()
+        asked = self.request
+        length, _ = body_framing(RequestHead(asked.method, asked.target, asked.http_version, asked.headers))
+        if length > limit:
+            raise too_large(limit)
+        if self._continues and awaits_continue(self.request):
+            await request.writer.write(CONTINUE)
+            request.writer.output_size = 0  # of the answer, which has not begun
+        parts = []
+        size = 0
+        async for part in request.content.iter_any():
+            size += len(part)
+            if size > limit:
+                raise too_large(limit)
+            parts.append(part)
+        self._drops_body = False
+        body = b"".join(parts)
+        return inflate(coding, body, limit) if coding and body and not is_inflated else body
 
     def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
         transport = self._transport
@@ -143,6 +205,8 @@ class Exchange:
         # aiohttp is told that the connection is gone, but must not close it.
         handler.transport = None
         handler.connection_lost(None)
+        if not transport.is_reading():
+            transport.resume_reading()  # aiohttp had enough for the time being
         if not self._answer.done():
             self._answer.set_result(web.Response(status=101))
         return transport, tail.data
@@ -155,11 +219,44 @@ class Exchange:
             self._answer.set_result(web.Response(status=499))
 
 
-def _joined_headers(request: web.Request) -> dict[str, str]:
-    joined: dict[str, str] = {}
+def _as_request(engine: Engine, request: web.Request, transport: asyncio.Transport) -> HttpRequest:
+    """What differs from the connection has been set by the application, which knows better than any header."""
+    headers: dict[str, str] = {}
     for name, value in request.headers.items():
-        add_header(joined, name.lower(), value)
-    return joined
+        if not value.isascii():
+            value = value.encode("utf-8", "surrogateescape").decode("latin-1")
+        add_header(headers, name.lower(), value)
+    peername = transport.get_extra_info("peername")
+    peer = peername[0] if isinstance(peername, tuple) else ""
+    is_secure = transport.get_extra_info("sslcontext") is not None
+    is_relative = request.raw_path.startswith("/")
+    remote = request.remote or ""
+    scheme = request.scheme
+    return HttpRequest(
+        request.method,
+        request.raw_path if is_relative else str(request.rel_url),
+        headers,
+        http_version=(request.version.major, request.version.minor),
+        peer=peer,
+        is_secure=is_secure,
+        proxies=engine.trusted_proxies,
+        remote=None if remote == peer else remote,
+        scheme=None if scheme == ("https" if is_secure else "http") else scheme,
+        host=request.host
+        if is_relative and "Host" in request.headers and request.host != request.headers["Host"]
+        else None,
+        extras={"aiohttp.request": request},
+    )
+
+
+class _Lingering(asyncio.Protocol):
+    """Reads and drops what still comes after the answer: a reset would take that from the peer."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.cancel()
 
 
 class _Tail:

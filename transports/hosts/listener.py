@@ -20,24 +20,25 @@ from .. import catalogue
 from ..engine import Engine
 from ..errors import RefusedError, RemoteProtocolError, RequestRefused
 from ..negotiation import refuse
+from ..protocol.content_coding import ACCEPTED, content_coding
 from ..protocol.http1 import (
     MAX_HEAD_BYTES,
-    ChunkedDecoder,
+    MAX_TARGET_BYTES,
     RequestHead,
     body_framing,
     encode_response_head,
+    has_bare_line_end,
     parse_head,
 )
 from ..protocol.timing_wheel import UNSCHEDULED
 from ..request import Headers, HttpRequest
 from ..timers import Timers
+from .bodies import CONTINUE, LINGER_S, REQUEST_TIMEOUT_S, Body, awaits_continue, too_slow, unknown_coding
 
 logger = logging.getLogger("tidegate.listener")
 
-#: A request's head, and then its body, must be complete after this time.
-REQUEST_TIMEOUT_S: Final = 20.0
-#: How long the rest of a body that was refused is read and dropped.
-LINGER_S: Final = 5.0
+#: How long the last answer on a connection may take to leave.
+FLUSH_S: Final = 30.0
 #: How long a connection may be idle between requests.
 KEEPALIVE_TIMEOUT_S: Final = 75.0
 
@@ -48,12 +49,28 @@ class Listener:
     """A protocol factory for ``loop.create_server``.
 
     ``engines``: by path, as ``/socket.io/``. ``fallback`` makes the protocols that serve everything else; without
-    one, other paths are answered with 404.
+    one, other paths are answered with 404. ``request_timeout_s`` is the time that a request's head, and then its body,
+    may take to arrive; ``keepalive_timeout_s`` that between requests.
     """
 
-    def __init__(self, engines: Mapping[str, Engine], fallback: ProtocolFactory | None) -> None:
+    def __init__(
+        self,
+        engines: Mapping[str, Engine],
+        fallback: ProtocolFactory | None,
+        *,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+        keepalive_timeout_s: float = KEEPALIVE_TIMEOUT_S,
+        linger_s: float = LINGER_S,
+    ) -> None:
         self.fallback = fallback
+        self.request_timeout_s = request_timeout_s
+        self.keepalive_timeout_s = keepalive_timeout_s
+        self.linger_s = linger_s
+        #: Those that speak HTTP to us, with or without a request.
         self.connections: set[Connection] = set()
+        #: How many of them each address has, where those are limited.
+        self._by_peer: dict[str, int] = {}
+        self._first: Engine | None = next(iter(engines.values()), None)
         self._engines: dict[bytes, Engine] = {}
         for path, engine in engines.items():
             self._engines[path.encode()] = engine
@@ -64,6 +81,37 @@ class Listener:
 
     def __call__(self) -> Connection:
         return Connection(self)
+
+    def refuse(self, exchange: Exchange, refusal: RefusedError) -> None:
+        """Refuse what has not come as far as its engine: the first one counts it."""
+        if self._first is None:
+            refuse(exchange, refusal)
+        else:
+            self._first.refuse(exchange, refusal)
+
+    def admit(self, connection: Connection) -> RequestRefused | None:
+        """Take the connection in; the refusal where its address has too many that speak HTTP already."""
+        self.connections.add(connection)
+        if self._first is None:
+            return None
+        limit, peer = self._first.admission.max_per_address, connection.peer
+        if not limit or self._first.admission.is_exempt(peer):
+            return None
+        self._by_peer[peer] = count = self._by_peer.get(peer, 0) + 1
+        if count <= limit:
+            return None
+        return RequestRefused(catalogue.TOO_MANY_FROM_ADDRESS, address=peer, limit=limit)
+
+    def dismiss(self, connection: Connection) -> None:
+        """It has ended, or was taken over."""
+        if connection not in self.connections:
+            return
+        self.connections.remove(connection)
+        left = self._by_peer.get(connection.peer, 0) - 1
+        if left > 0:
+            self._by_peer[connection.peer] = left
+        else:
+            self._by_peer.pop(connection.peer, None)
 
     def engine_for(self, target: bytes) -> Engine | None:
         return self._engines.get(target.partition(b"?")[0])
@@ -98,9 +146,12 @@ class Connection(asyncio.Protocol):
         "_buffer",
         "_exchange",
         "_has_begun",
+        "_is_blocked",
         "_is_lingering",
+        "_is_secure",
         "_listener",
         "_transport",
+        "peer",
         "wheel_slot",
     )
 
@@ -109,17 +160,27 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._exchange: Exchange | None = None
-        self._body: _Body | None = None
+        self._body: Body | None = None
         self._has_begun = True  # a request is expected, or has begun to arrive
         self._is_lingering = False
+        self._is_blocked = False  # the peer does not take its answers
+        self._is_secure = False
+        #: Its IP address; empty where it has none.
+        self.peer = ""
         self.wheel_slot = UNSCHEDULED
 
     # -- asyncio protocol ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
-        self._listener.connections.add(self)
-        self._expect_within(REQUEST_TIMEOUT_S)
+        peername = transport.get_extra_info("peername")
+        if isinstance(peername, tuple):
+            self.peer = peername[0]
+        self._is_secure = transport.get_extra_info("sslcontext") is not None
+        self._expect_within(self._listener.request_timeout_s)
+        refusal = self._listener.admit(self)
+        if refusal is not None:
+            self._refuse_head(refusal)
 
     def data_received(self, data: bytes) -> None:
         if self._is_lingering:
@@ -131,8 +192,8 @@ class Connection(asyncio.Protocol):
         if self._exchange is None:
             if not self._has_begun:
                 self._has_begun = True
-                self._expect_within(REQUEST_TIMEOUT_S)
-            self._read_head()
+                self._expect_within(self._listener.request_timeout_s)
+            self._read_next()
         elif len(self._buffer) > MAX_HEAD_BYTES:
             # Requests sent ahead while one is being answered wait their turn, but not without bound.
             self._cut()
@@ -147,34 +208,57 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         return False
 
+    def pause_writing(self) -> None:
+        # Further requests would only add to the answers that nobody reads.
+        self._is_blocked = True
+        if self._transport is not None and not self._is_lingering:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_blocked = False
+        if self._transport is not None and not self._is_lingering:
+            self._transport.resume_reading()
+            self._read_next()
+
     def on_deadline(self, now: float) -> None:
         """The peer was too slow with a request, or idle for too long."""
         exchange = self._exchange
-        if exchange is None:
+        if self._is_lingering or (exchange is None and not self._buffer):
             self.close()
+        elif exchange is None:
+            self._refuse_head(too_slow())
         else:
             exchange.lose()
-            refuse(exchange, RequestRefused(catalogue.REQUEST_TIMEOUT))
+            self._listener.refuse(exchange, too_slow())
 
     # -- requests --------------------------------------------------------------------------------------
 
     def _read_head(self) -> None:
+        if self._buffer.startswith(b"\r\n"):
+            self._buffer = self._buffer[2:]  # sent behind the last body by mistake. Spec: RFC 9112, section 2.2
         buffer = self._buffer
         line_end = buffer.find(b"\r\n")
         if line_end < 0:
-            if len(buffer) > MAX_HEAD_BYTES or (buffer and not buffer[:1].isalpha()):
-                self._give_away()
+            if len(buffer) > MAX_HEAD_BYTES or (buffer[:1].strip() and not buffer[:1].isalpha()):
+                self._give_away_or_refuse(_target_too_long())
+            elif has_bare_line_end(buffer):
+                self._give_away_or_refuse(_bare_line_end())
             return
         parts = buffer[:line_end].split(b" ")
-        engine = self._listener.engine_for(parts[1]) if len(parts) == 3 else None
+        engine = self._listener.engine_for(parts[1]) if len(parts) > 1 else None
         if engine is None:
             self._give_away()
             return
+        if len(parts) != 3:  # HTTP/0.9, which ends here, among others
+            self._refuse_head(RequestRefused(catalogue.BAD_REQUEST_LINE))
+            return
         head_end = buffer.find(b"\r\n\r\n", line_end)
         if head_end > MAX_HEAD_BYTES or (head_end < 0 and len(buffer) > MAX_HEAD_BYTES):
-            self._refuse_head(RequestRefused(catalogue.HEAD_TOO_LARGE))
+            self._refuse_head(_target_too_long() if len(parts[1]) > MAX_TARGET_BYTES else _head_too_long())
             return
         if head_end < 0:
+            if has_bare_line_end(buffer):
+                self._refuse_head(_bare_line_end())
             return
         self._buffer = buffer[head_end + 4 :]
         try:
@@ -184,29 +268,36 @@ class Connection(asyncio.Protocol):
             self._refuse_head(error)
             return
         self._listener.timers.cancel(self)
-        transport = self._transport
-        if transport is None:
-            return
-        exchange = self._exchange = Exchange(self, self._request(head, transport), head.keeps_alive)
+        exchange = self._exchange = Exchange(self, self._request(head, engine), head.keeps_alive)
         exchange.has_body = framing.chunked or framing.length > 0
         if exchange.has_body:
-            self._body = _Body(framing.length, framing.chunked)
+            self._body = Body(framing.length, framing.chunked)
         engine.handle(exchange)
 
-    def _request(self, head: RequestHead, transport: asyncio.Transport) -> HttpRequest:
-        peer = transport.get_extra_info("peername")
+    def _request(self, head: RequestHead, engine: Engine) -> HttpRequest:
         return HttpRequest(
             head.method,
             head.target,
             head.headers,
             http_version=head.http_version,
-            scheme="http" if transport.get_extra_info("sslcontext") is None else "https",
-            remote=peer[0] if isinstance(peer, tuple) else "",
+            peer=self.peer,
+            is_secure=self._is_secure,
+            proxies=engine.trusted_proxies,
         )
 
     def _refuse_head(self, refusal: RefusedError) -> None:
-        self._exchange = Exchange(self, HttpRequest("GET", "/", {}), False)
-        refuse(self._exchange, refusal)
+        exchange = self._exchange = Exchange(self, HttpRequest("GET", "/", {}, peer=self.peer), False)
+        exchange.has_body = True  # whatever else the peer is sending
+        self._buffer = b""
+        self._listener.refuse(exchange, refusal)
+
+    def _give_away_or_refuse(self, refusal: RefusedError) -> None:
+        """What came is no request line; refuse it where it begins as one for the engine."""
+        parts = self._buffer[:MAX_HEAD_BYTES].split(b" ", 2)
+        if len(parts) > 1 and self._listener.engine_for(parts[1].split(b"\n")[0]) is not None:
+            self._refuse_head(refusal)
+        else:
+            self._give_away()
 
     def _give_away(self) -> None:
         """The request is not for the engine: the framework's protocol serves this connection from here on."""
@@ -224,15 +315,22 @@ class Connection(asyncio.Protocol):
         protocol.data_received(data)
 
     def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
-        body = self._body
+        body, exchange, transport = self._body, self._exchange, self._transport
+        if exchange is None or transport is None:
+            return
+        coding = content_coding(exchange.request.headers.get("content-encoding", ""))
+        if coding is None:
+            exchange.extra_headers = [*exchange.extra_headers, ("Accept-Encoding", ACCEPTED)]
+            refused(unknown_coding())
+            return
         if body is None:
             received(b"")
             return
-        body.begin(limit, received, refused)
-        if body.error is None and self._transport is not None and self._exchange is not None:
-            self._expect_within(REQUEST_TIMEOUT_S)
-            if self._exchange.request.headers.get("expect", "").lower() == "100-continue" and not self._buffer:
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body.begin(limit, coding, received, refused)
+        if body.error is None:
+            self._expect_within(self._listener.request_timeout_s)
+            if awaits_continue(exchange.request) and not self._buffer:
+                transport.write(CONTINUE)
         data, self._buffer = self._buffer, b""
         self._receive_body(data)
 
@@ -260,8 +358,6 @@ class Connection(asyncio.Protocol):
             return
         self._exchange = None
         self._body = None
-        if exchange.request.method == "HEAD":
-            body = b""
         keeps_alive = exchange.keeps_alive and not exchange.has_body
         head = [*headers, *exchange.extra_headers, ("Date", self._listener.date())]
         if status != 204:
@@ -270,20 +366,21 @@ class Connection(asyncio.Protocol):
             head.append(("Connection", "close"))
         elif exchange.request.http_version == (1, 0):
             head.append(("Connection", "keep-alive"))
-        transport.write(encode_response_head(status, head) + body)
+        transport.write(encode_response_head(status, head) + (b"" if exchange.request.method == "HEAD" else body))
         if exchange.has_body:
             self._linger()
             return
         if not keeps_alive:
             self.close()
             return
-        self._has_begun = False
-        self._expect_within(KEEPALIVE_TIMEOUT_S)
+        listener = self._listener
+        self._has_begun = bool(self._buffer)
+        self._expect_within(listener.request_timeout_s if self._buffer else listener.keepalive_timeout_s)
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._read_next)
 
     def _read_next(self) -> None:
-        if self._exchange is None and self._transport is not None and self._buffer:
+        if self._exchange is None and self._transport is not None and self._buffer and not self._is_blocked:
             self._read_head()
 
     def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
@@ -303,6 +400,9 @@ class Connection(asyncio.Protocol):
         self._leave()
         if transport is not None:
             transport.close()
+            if transport.get_write_buffer_size():
+                # A peer that reads nothing must not keep its answers in memory for ever.
+                asyncio.get_running_loop().call_later(FLUSH_S, transport.abort)
 
     def _linger(self) -> None:
         """Close, but read and drop what the peer is still sending: a reset would take the answer from it."""
@@ -313,8 +413,10 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._is_lingering = True
+        if self._is_blocked:
+            transport.resume_reading()
         transport.write_eof()
-        self._expect_within(LINGER_S)
+        self._expect_within(self._listener.linger_s)
 
     def _cut(self) -> None:
         transport = self._transport
@@ -324,7 +426,7 @@ class Connection(asyncio.Protocol):
 
     def _leave(self) -> None:
         self._listener.timers.cancel(self)
-        self._listener.connections.discard(self)
+        self._listener.dismiss(self)
         self._transport = None
 
     def _expect_within(self, seconds: float) -> None:
@@ -361,54 +463,13 @@ class Exchange:
             lost()
 
 
-class _Body:
-    """A request body on its way in."""
-
-    __slots__ = ("_chunks", "_decoder", "_left", "_received", "_refused", "error", "is_wanted")
-
-    def __init__(self, length: int, chunked: bool) -> None:
-        self._left = -1 if chunked else length
-        self._chunks: list[bytes] = []
-        self._decoder: ChunkedDecoder | None = None
-        self._received: Callable[[bytes], None] | None = None
-        self._refused: Callable[[RefusedError], None] | None = None
-        self.error: RefusedError | None = None
-        self.is_wanted = False
-
-    def begin(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
-        self.is_wanted = True
-        self._received = received
-        self._refused = refused
-        if self._left < 0:
-            self._decoder = ChunkedDecoder(limit)
-        elif self._left > limit:
-            self.error = too_large(limit)
-
-    def feed(self, data: bytes) -> bytes | None:
-        """The bytes after the body once it is complete (or refused), else None."""
-        if self.error is not None:
-            return b""
-        if self._decoder is not None:
-            try:
-                done = self._decoder.feed(data)
-            except RemoteProtocolError as error:
-                self.error = error
-                return b""
-            if done is None:
-                return None
-            self._chunks = [done[0]]
-            return done[1]
-        self._chunks.append(data[: self._left])
-        self._left -= len(self._chunks[-1])
-        return None if self._left else data[len(self._chunks[-1]) :]
-
-    def finish(self) -> None:
-        if self.error is not None:
-            if self._refused is not None:
-                self._refused(self.error)
-        elif self._received is not None:
-            self._received(b"".join(self._chunks))
+def _target_too_long() -> RequestRefused:
+    return RequestRefused(catalogue.TARGET_TOO_LONG, limit=MAX_TARGET_BYTES)
 
 
-def too_large(limit: int) -> RequestRefused:
-    return RequestRefused(catalogue.BODY_TOO_LARGE, limit=limit)
+def _head_too_long() -> RequestRefused:
+    return RequestRefused(catalogue.HEAD_TOO_LARGE, limit=MAX_HEAD_BYTES)
+
+
+def _bare_line_end() -> RequestRefused:
+    return RequestRefused(catalogue.BARE_LINE_END)

@@ -16,8 +16,10 @@ from ..errors import RemoteProtocolError
 
 #: Request line and headers together. Browsers with large cookies stay below 8 KiB.
 MAX_HEAD_BYTES: Final = 16 * 1024
+MAX_TARGET_BYTES: Final = 8 * 1024
 
-_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]{1,8192}) HTTP/1\.([01])")
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]+) HTTP/1\.([01])")
+_BARE_LINE_END = re.compile(rb"(?<!\r)\n")
 _HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _MAX_CHUNK_LINE = 1024
@@ -46,6 +48,11 @@ class BodyFraming(NamedTuple):
     chunked: bool
 
 
+def has_bare_line_end(data: bytes) -> bool:
+    """Whether a line ends in LF alone: such a head would never end. Spec: RFC 9112, section 2.2."""
+    return b"\n" in data and _BARE_LINE_END.search(data) is not None
+
+
 def add_header(headers: dict[str, str], name: str, value: str) -> None:
     """Put a header under its lower-case ``name``, joined with an earlier one of that name.
 
@@ -65,6 +72,8 @@ def parse_head(head: bytes) -> RequestHead:
     match = _REQUEST_LINE.fullmatch(lines[0])
     if match is None:
         raise RemoteProtocolError(catalogue.BAD_REQUEST_LINE)
+    if len(match[2]) > MAX_TARGET_BYTES:
+        raise RemoteProtocolError(catalogue.TARGET_TOO_LONG, limit=MAX_TARGET_BYTES)
     headers: dict[str, str] = {}
     for line in lines[1:]:
         field = _HEADER.fullmatch(line)
@@ -101,13 +110,17 @@ def body_framing(head: RequestHead) -> BodyFraming:
 
 
 class ChunkedDecoder:
-    """A chunked body of at most ``limit`` bytes; trailers are read and dropped."""
+    """A chunked body of at most ``limit`` bytes; trailers are read and dropped.
+
+    Chunk extensions and trailers may take as much again, and ``MAX_HEAD_BYTES`` more.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._body = bytearray()
         self._pending = bytearray()
         self._left = 0  # bytes of the current chunk still to come
+        self._overhead = limit + MAX_HEAD_BYTES  # bytes that extensions and trailers may still take
         self._state = "size"
 
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
@@ -126,12 +139,14 @@ class ChunkedDecoder:
                 if self._left or len(pending) < 2:
                     return None
                 if pending[:2] != b"\r\n":
-                    raise RemoteProtocolError(catalogue.BAD_CHUNK, fault="chunk does not end where it said")
+                    raise RemoteProtocolError(catalogue.BAD_BODY, fault="chunk does not end where it said")
                 del pending[:2]
                 self._state = "size"
             line_end = pending.find(b"\r\n")
             if line_end > _MAX_CHUNK_LINE or (line_end < 0 and len(pending) > _MAX_CHUNK_LINE + 1):
-                raise RemoteProtocolError(catalogue.BAD_CHUNK, fault="chunk header or trailer too long")
+                raise RemoteProtocolError(catalogue.BAD_BODY, fault="chunk header or trailer too long")
+            if b"\n" in (pending if line_end < 0 else pending[:line_end]):
+                raise RemoteProtocolError(catalogue.BAD_BODY, fault="chunk header or trailer does not end in CR LF")
             if line_end < 0:
                 return None
             line = bytes(pending[:line_end])
@@ -139,13 +154,18 @@ class ChunkedDecoder:
             if self._state == "size":
                 match = _CHUNK_SIZE.fullmatch(line)
                 if match is None:
-                    raise RemoteProtocolError(catalogue.BAD_CHUNK, fault="malformed chunk size")
+                    raise RemoteProtocolError(catalogue.BAD_BODY, fault="malformed chunk size")
+                self._overhead -= line_end - len(match[1])
                 self._left = int(match[1], 16)
                 if len(self._body) + self._left > self._limit:
                     raise RemoteProtocolError(catalogue.BODY_TOO_LARGE, limit=self._limit)
                 self._state = "data" if self._left else "trailers"
             elif not line:
                 return bytes(self._body), bytes(pending)
+            else:
+                self._overhead -= line_end
+            if self._overhead < 0:
+                raise RemoteProtocolError(catalogue.BAD_BODY, fault="chunk extensions and trailers too long")
 
 
 def encode_response_head(status: int, headers: Sequence[tuple[str, str]]) -> bytes:

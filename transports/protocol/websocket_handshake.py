@@ -33,6 +33,8 @@ def check(request: HttpRequest) -> bytes:
         raise RequestRefused(catalogue.NOT_AN_UPGRADE)
     if request.method != "GET" or request.http_version < (1, 1):
         raise RequestRefused(catalogue.UPGRADE_METHOD)
+    if headers.get("content-length", "0").strip("0") or "transfer-encoding" in headers:
+        raise RequestRefused(catalogue.UPGRADE_BODY)
     if headers.get("sec-websocket-version") != "13":
         raise RequestRefused(catalogue.WEBSOCKET_VERSION)
     key = headers.get("sec-websocket-key", "").encode(errors="replace")

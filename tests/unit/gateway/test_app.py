@@ -63,11 +63,13 @@ def test_settings_become_the_servers_options() -> None:
             max_handlers=12,
             cors_allowed_origins=("https://a.example",),
             cors_credentials=False,
+            trusted_proxies=("private", "192.0.2.7"),
         )
     )
     engine = server.eio
     assert engine.transports == ["polling", "websocket"]
     assert (engine.allow_upgrades, engine.http_compression, engine.websocket_compression) == (False, False, True)
+    assert engine.trusted_proxies.networks == ("private", "192.0.2.7")
     assert (engine.ping_interval_s, engine.ping_timeout_s, engine.upgrade_timeout_s) == (7, 6, 5)
     assert (server.connect_timeout_s, engine.stream_max_s) == (4, 3)
     assert (engine.stream_max_bytes, engine.max_payload_bytes, engine.max_buffered_bytes) == (2000, 1000, 3000)

@@ -194,7 +194,7 @@ def test_all_problems_are_told_at_once_a_line_each(
         "tidegate: TIDEGATE_BACKLOG: must be a whole number from 1 to 65535, not 'many'",
         (
             "tidegate: t.toml: [server] prot: there is no such setting; did you mean 'port'?; "
-            "[server] has app, host, port, backlog, path, demo, uvloop, drain_timeout_s"
+            "[server] has app, host, port, backlog, path, trusted_proxies, demo, uvloop, drain_timeout_s"
         ),
         "tidegate: --certfile: needs keyfile beside it (the same file when it holds the key too)",
     ]

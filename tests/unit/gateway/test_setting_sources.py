@@ -131,7 +131,7 @@ def test_all_problems_of_all_sources_are_reported_at_once() -> None:
         "conf/tidegate.toml: [server] port: must be a whole number from 0 to 65535, not 'z'",
         (
             "conf/tidegate.toml: [server] baklog: there is no such setting; did you mean 'backlog'?; "
-            "[server] has app, host, port, backlog, path, demo, uvloop, drain_timeout_s"
+            "[server] has app, host, port, backlog, path, trusted_proxies, demo, uvloop, drain_timeout_s"
         ),
         "conf/tidegate.toml: [tls] keyfile: needs certfile beside it",
     ]

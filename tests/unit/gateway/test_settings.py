@@ -18,6 +18,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
         "port": 8000,
         "backlog": 1024,
         "path": "/socket.io/",
+        "trusted_proxies": ("loopback",),
         "demo": False,
         "uvloop": True,
         "drain_timeout_s": 10.0,

@@ -4,6 +4,7 @@ import pytest
 
 from tests.unit.transports.engine_doubles import request
 from transports.errors import RequestRefused
+from transports.forwarded import Client, TrustedProxies
 from transports.refusals import ErrorCode
 from transports.request import HttpRequest
 
@@ -90,3 +91,45 @@ def test_header_with_underscores_does_not_pass_for_one_with_dashes() -> None:
     headers = {"host": "a", "x-real-ip": "192.0.2.1", "x_real_ip": "203.0.113.9"}
     environ = request(headers=headers).environ()
     assert environ["HTTP_X_REAL_IP"] == "192.0.2.1", "a client could pass for what the proxy in front said"
+
+
+PROXIES = TrustedProxies("loopback")
+FORWARDED = {"host": "inner:8000", "forwarded": "for=192.0.2.1;proto=https;host=app.example"}
+
+
+def test_client_is_who_a_trusted_proxy_says() -> None:
+    asked = request(headers=FORWARDED, peer="127.0.0.1", proxies=PROXIES)
+    assert (asked.remote, asked.scheme, asked.host) == ("192.0.2.1", "https", "app.example")
+    assert (asked.peer, asked.is_secure) == ("127.0.0.1", False)
+    environ = asked.environ()
+    assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == ("192.0.2.1", "https")
+    assert (environ["HTTP_HOST"], environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("inner:8000", "inner", "8000")
+
+
+def test_client_is_the_peer_where_nobody_is_trusted() -> None:
+    for proxies in (None, TrustedProxies([])):
+        asked = request(headers=FORWARDED, peer="127.0.0.1", is_secure=True, proxies=proxies)
+        assert (asked.remote, asked.scheme, asked.host) == ("127.0.0.1", "https", "inner:8000")
+
+
+def test_what_the_application_says_stands() -> None:
+    asked = request(headers=FORWARDED, peer="127.0.0.1", proxies=PROXIES, remote="198.51.100.1")
+    assert (asked.remote, asked.scheme, asked.host) == ("198.51.100.1", "https", "app.example")
+    asked = request(headers=FORWARDED, peer="127.0.0.1", proxies=PROXIES, scheme="http", host="b")
+    assert (asked.remote, asked.scheme, asked.host) == ("192.0.2.1", "http", "b")
+
+
+def test_client_is_not_looked_for_until_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request("EIO=4", headers=FORWARDED, peer="127.0.0.1", proxies=PROXIES)
+    looked = []
+    monkeypatch.setattr(TrustedProxies, "client", lambda *_: looked.append(1) or Client("a", "b", "c"))
+    asked.parameter("EIO")
+    assert looked == []
+    assert (asked.remote, asked.scheme, asked.host) == ("a", "b", "c")
+    assert looked == [1]
+
+
+def test_query_with_bytes_that_are_not_ascii_is_refused() -> None:
+    for query in ("EIO=4&x=\xe4", "EIO=\udcff"):
+        with pytest.raises(RequestRefused):
+            request(query).parameter("EIO")

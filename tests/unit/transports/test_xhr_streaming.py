@@ -85,6 +85,7 @@ def test_handshake_opens_a_chunked_response_that_proxies_leave_alone(connect: Ca
         "Cache-Control: no-store, no-transform",
         "X-Accel-Buffering: no",
         "X-Content-Type-Options: nosniff",
+        "Vary: Origin",
         "Connection: close",
         "Transfer-Encoding: chunked",
     }
