@@ -13,8 +13,8 @@ Headers = list[tuple[str, str]]
 class HttpRequest:
     """Head of one request.
 
-    ``headers`` have lower-case names; repeated ones are joined as RFC 9110, section 5.3 says. ``target`` is
-    the path and query as sent.
+    ``headers`` have lower-case names and values decoded as Latin-1, as WSGI has them; repeated ones are joined as
+    RFC 9110, section 5.3 says. ``target`` is the path and query as sent.
     """
 
     __slots__ = ("_query", "extras", "headers", "http_version", "method", "remote", "scheme", "target")

@@ -70,7 +70,7 @@ class WebSocketPort(asyncio.Protocol):
         self._say_goodbye(frames.NORMAL_CLOSURE, "")
 
     def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> Run | None:
-        if run is not None:
+        if run is not None and self._session is not None:  # else the close frame has gone out already
             self.write(run)
         self._say_goodbye(code, reason)
         return None

@@ -159,6 +159,8 @@ class Exchange:
 def _joined_headers(request: web.Request) -> dict[str, str]:
     joined: dict[str, str] = {}
     for name, value in request.headers.items():
+        if not value.isascii():  # aiohttp takes it for UTF-8, and what is none for lone surrogates
+            value = value.encode(errors="surrogateescape").decode("latin-1")
         add_header(joined, name.lower(), value)
     return joined
 
