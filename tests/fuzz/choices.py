@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -47,4 +48,4 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     if len(cuts) == EACH_BYTE:
         return [data[at : at + 1] for at in range(len(data))]
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    return [data[start:stop] for start, stop in pairwise(places)]

@@ -314,5 +314,3 @@ def check_memory(world: World) -> None:
     """Sessions are freed. The collector is slow, so only some inputs ask for it."""
     gc.collect()
     assert [session() for session in world.sessions if session() is not None] == []
-
-

@@ -7,7 +7,15 @@ import struct
 from math import isfinite
 from typing import Any
 
-from gateway.codec import MAX_ATTACHMENTS, MAX_DEPTH, JsonPacket, MsgpackPacket, PacketError, json_packet_with, to_outbound
+from gateway.codec import (
+    MAX_ATTACHMENTS,
+    MAX_DEPTH,
+    JsonPacket,
+    MsgpackPacket,
+    PacketError,
+    json_packet_with,
+    to_outbound,
+)
 from transports.errors import RemoteProtocolError
 from transports.protocol.packets import (
     SEPARATOR_BYTE,

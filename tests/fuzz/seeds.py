@@ -14,13 +14,15 @@ from .targets import TARGETS
 #: Choices at the end of an input: one byte at a time; in one piece. The last byte is chosen first.
 EACH_BYTE, WHOLE = b"\x07\x00", b"\x00\x00"
 
+_POST = "POST /socket.io/?EIO=4&transport=polling&sid=id3 HTTP/1.1\r\nHost: h\r\n"
+
 Seeds = dict[str, bytes]
 
 
 def frames() -> Seeds:
     fragments = client_frame(1, b"\xc3", fin=False) + client_frame(9, b"p") + client_frame(0, b"\xa9")
     streams = {
-        "text": client_frame(1, "42[\"a\"]") + client_frame(1, "3"),
+        "text": client_frame(1, '42["a"]') + client_frame(1, "3"),
         "binary": client_frame(2, bytes(range(200))),
         "fragments": fragments,
         "long": client_frame(1, "x" * 300),
@@ -79,13 +81,13 @@ def chunked() -> Seeds:
 def payloads() -> Seeds:
     return {
         "one": b"4hello",
-        "several": '2\x1e3\x1e4é\x1ebAQID\x1e6\x1e5\x1e1'.encode(),
+        "several": "2\x1e3\x1e4é\x1ebAQID\x1e6\x1e5\x1e1".encode(),
         "probe": b"2probe",
         "base64": b"bAQI=",
         "not-base64": b"bA",
         "empty": b"",
         "empty-packet": b"4a\x1e",
-        "digit": "４a".encode(),
+        "digit": "\uff14a".encode(),
         "not-utf-8": b"4\xff",
     }
 
@@ -238,29 +240,37 @@ def scripts() -> Seeds:
         "upgrade-dropped": (*upgrade[:-1], "l2", "g0p&sid=id3", "w2"),
         "upgrade-late": (*upgrade[:-1], "w3", "t25"),
         "upgrade-wrong": (*join, "g2w&sid=id3", "t24a", "g0p&sid=id3"),
-        "rooms": (*ws, 't242["join","a"]', "g3w", "t340", 't342["join","a"]', 't242["shout","a",1]', 't342["leave","a"]'),
+        "rooms": (
+            *ws, 't242["join","a"]', "g3w", "t340", 't342["join","a"]', 't242["shout","a",1]', 't342["leave","a"]',
+        ),
         "namespaces": (*ws, "t240/slow,", "t240/refuse,{}", "t240/none,", "t241/slow,", "w2", "t240/slow,", "t241"),
         "call": (*ws, 't2421["call",1]', 't2431["answer"]', 't2422["call",1]', "w3"),
         "bye": (*ws, 't242["bye"]', 't242["echo"]', "t240"),
         "binary": (*ws, 't2451-1["echo",{"_placeholder":true,"num":0}]', "b2data", 't2451-["echo"]', "t24a"),
-        "attachment-missing": (*ws, 't2452-["echo",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]', "b2x", "l2x"),
+        "attachment-missing": (
+            *ws, 't2452-["echo",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]', "b2x", "l2x",
+        ),
         "fragments": (*ws, 'f2421["echo",', "i2", "c21]"),
         "never-reads": (*ws, "j2", 't242["flood"]', 't242["flood"]', 't242["flood"]', "w3", "u2", "w4"),
         "never-reads-broadcast": (*ws, "j2", "g3w", "t340", *('t342["everybody","%s"]' % ("x" * 900),) * 8, "w2"),
-        "stream-never-read": ("g0s", "j0", "P1xhr-streaming&sid=id3 40", 'P1xhr-streaming&sid=id3 42["flood"]', "w4", "u0"),
-        "half-body": (*join, "r0POST /socket.io/?EIO=4&transport=polling&sid=id3 HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n4a", "w4", "w4"),
-        "half-head": ("r0GET /socket.io/?EIO=4", "w4", "r0 HTTP/1.1\r\n\r\n", "r1GET /socket.io/ HTTP/1.1\r\nA: ", "e1"),
-        "chunks": (*join, "r0POST /socket.io/?EIO=4&transport=polling&sid=id3 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n42\r\n",
+        "stream-never-read": (
+            "g0s", "j0", "P1xhr-streaming&sid=id3 40", 'P1xhr-streaming&sid=id3 42["flood"]', "w4", "u0",
+        ),
+        "half-body": (*join, f"r0{_POST}Content-Length: 9\r\n\r\n4a", "w4", "w4"),
+        "half-head": (
+            "r0GET /socket.io/?EIO=4", "w4", "r0 HTTP/1.1\r\n\r\n", "r1GET /socket.io/ HTTP/1.1\r\nA: ", "e1",
+        ),
+        "chunks": (*join, f"r0{_POST}Transfer-Encoding: chunked\r\n\r\n2\r\n42\r\n",
                    'r08\r\n["echo"]\r\n0\r\n\r\n'),
         "too-large": (*join, "P1polling&sid=id3 4" + "x" * 4000, "g0p&sid=id3"),
-        "two-posts": (*join, "r0POST /socket.io/?EIO=4&transport=polling&sid=id3 HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n4a",
+        "two-posts": (*join, f"r0{_POST}Content-Length: 9\r\n\r\n4a",
                       "P1polling&sid=id3 4b", "g2p&sid=id3"),
         "pipelined": ("n0", "g0p", "n0", "g0p&sid=id3", "g0p&sid=id4", "P0polling&sid=id3 40", "w1"),
         "silent": ("g0p", "w4", "w4"),
         "no-namespace": ("g2w", "w3", "w2"),
         "not-ours": ("r0GET / HTTP/1.1\r\nHost: h\r\n\r\n", "r1\x16\x03\x01", "r2x y z\r\n\r\n"),
         "jsonp": ("g0p&j=0", "P1polling&j=0&sid=id3 d=40", "g0p&j=0&sid=id3"),
-        "expect": ("g0p", "r1POST /socket.io/?EIO=4&transport=polling&sid=id3 HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", "r140"),
+        "expect": ("g0p", f"r1{_POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n", "r140"),
     }  # fmt: skip
     found = {name: _script(lines) + b"\0" for name, lines in seeds.items()}
     for name in ("websocket", "bye", "call", "rooms"):
@@ -269,7 +279,8 @@ def scripts() -> Seeds:
     packets = [msgpack.packb({"type": kind, "nsp": "/", "data": data, "id": 1})
                for kind, data in ((0, {}), (2, ["echo", b"x"]), (2, ["call"]), (3, [1]), (1, None))]  # fmt: skip
     found["msgpack"] = BREAK.join([b"g2w", *(b"b2" + packet for packet in packets)]) + b"\x01"
-    found["msgpack-polling"] = BREAK.join([b"g0p", b"P1polling&sid=id3 bgqR0eXBlAKNuc3ChLw==", b"g0p&sid=id3"]) + b"\x01"
+    polled = (b"g0p", b"P1polling&sid=id3 bgqR0eXBlAKNuc3ChLw==", b"g0p&sid=id3")
+    found["msgpack-polling"] = BREAK.join(polled) + b"\x01"
     found["msgpack-empty"] = BREAK.join([b"g2w", b"b2" + packets[0], b"b2", b"t24"]) + b"\x01"
     return found
 

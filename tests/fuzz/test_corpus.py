@@ -13,6 +13,7 @@ import pytest
 from .__main__ import ROOT, command
 from .mutation import mutate, mutate_script
 from .seeds import CORPUS
+from .shrink import shrink
 from .targets import HERE, TARGETS, Target
 
 #: Inputs of the short search. Half of a second or so for each target.
@@ -88,3 +89,8 @@ def test_fuzzing_engine_runs_the_target(name: str, runs: int, tmp_path: Path) ->
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert f"stat::number_of_executed_units: {runs}" in done.stderr
     assert any(corpus.iterdir()), "nothing was learnt: is the code instrumented?"
+
+
+def test_shrinking_keeps_what_fails() -> None:
+    found = shrink(b"one\xff\ntwo needle three\xff\nfour\0", lambda data: b"needle" in data, is_script=True)
+    assert found == b"needle"

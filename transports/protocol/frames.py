@@ -119,7 +119,9 @@ class FrameParser:
         try:
             self._parse(data, messages)
         except RemoteProtocolError as error:
-            self.error = error
+            # Kept without its traceback, whose frames hold the session, the message and this parser itself.
+            error.__cause__ = error.__context__ = None
+            self.error = error.with_traceback(None)
         return messages
 
     def _parse(self, data: bytes, messages: list[AnyMessage]) -> None:
