@@ -18,7 +18,7 @@ help: ## Show this list
 	@touch $@ .venv/.run
 
 .venv/.fuzz: .venv/.dev
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt -e '.[dev,fuzz]'
+	scripts/venv $(PYTHON) dev,fuzz
 	@touch $@
 
 run: .venv/.run ## Start the gateway with its live demo (HOST=127.0.0.1 PORT=8000)

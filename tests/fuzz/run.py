@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 
@@ -29,6 +30,9 @@ def mutator_of(target: Target) -> dict[str, object]:
 
 def main() -> None:
     target = TARGETS[sys.argv[1]]
+    # What is there now is not looked at again: the collections that targets ask for become a hundred times as fast.
+    gc.collect()
+    gc.freeze()
     arguments = [sys.argv[0], *sys.argv[2:]]
     atheris.Setup(arguments, target.check, **mutator_of(target))
     atheris.Fuzz()

@@ -27,7 +27,7 @@ class BrokenPromiseError(AssertionError):
 
 
 class Bystander:
-    """``run`` returns after ``leave``. Raises: BrokenPromiseError."""
+    """``run`` returns after ``leave``, with a few messages exchanged at least. Raises: BrokenPromiseError."""
 
     def __init__(self, port: int, path: str) -> None:
         self.name = path
@@ -45,6 +45,7 @@ class Bystander:
         self._has_joined = asyncio.Event()
         self._may_poll = asyncio.Event()
         self._may_poll.set()
+        self._has_paused = asyncio.Event()
 
     # -- the transports --------------------------------------------------------------------------------
 
@@ -93,8 +94,8 @@ class Bystander:
                 await stream.close()
                 if self._has_left or self._ws is not None:
                     return
-                if not self._may_poll.is_set():  # paused for the upgrade
-                    await self._may_poll.wait()
+                if not self._may_poll.is_set():
+                    await self._pause()
                     return
                 stream = await self._client.stream(self._session_id)
                 if stream.head.status != 200:
@@ -112,7 +113,7 @@ class Bystander:
             for packet in response.text.split(SEPARATOR):
                 await self._take(packet)
             if not self._may_poll.is_set():
-                await self._may_poll.wait()
+                await self._pause()
                 return
 
     async def _upgrade(self) -> None:
@@ -121,18 +122,18 @@ class Bystander:
         if await ws.text() != "3probe":
             raise BrokenPromiseError(f"{self.name}: the probe was not answered")
         self._may_poll.clear()
-        await self._is_paused()
+        try:
+            await asyncio.wait_for(self._has_paused.wait(), timeout_s(10))
+        except TimeoutError:
+            raise BrokenPromiseError(f"{self.name}: the old transport was not released") from None
         await ws.send("5")
         self._ws = ws
         self._may_poll.set()
 
-    async def _is_paused(self) -> None:
-        """The reader has read the end of its response."""
-        ends = time.monotonic() + timeout_s(10)
-        while not any(waiter for waiter in self._may_poll._waiters):
-            if time.monotonic() > ends:
-                raise BrokenPromiseError(f"{self.name}: the old transport was not released")
-            await asyncio.sleep(0.005)
+    async def _pause(self) -> None:
+        """The old transport's last response has been read; go on once the new one is in use."""
+        self._has_paused.set()
+        await self._may_poll.wait()
 
     # -- the messages ----------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ class Bystander:
         await self._send('420["watch"]')
         await self._answer(0)
         number = 1
-        while not self._is_leaving:
+        while not self._is_leaving or self.ticks < 2 or number < 4:
             count = 3 if number % 10 == 0 else 1
             began = time.monotonic()
             await self._send(*(f'42{n}["number",{n}]' for n in range(number, number + count)))
@@ -203,16 +204,14 @@ class Bystander:
                 raise BrokenPromiseError(f"{self.name}: nothing more to read")
             await counting
             await asyncio.wait((reading,), timeout=timeout_s(10))
+            if reading.done():
+                reading.result()
         finally:
             for task in (reading, counting):
                 task.cancel()
             await asyncio.gather(reading, counting, return_exceptions=True)
             if self._ws is not None:
                 self._ws.abort()
-        if self.ticks < 2 or len(self.answers_s) < 2:
-            raise BrokenPromiseError(
-                f"{self.name}: {len(self.answers_s)} answers and {self.ticks} ticks are too few to tell"
-            )
 
     def leave(self) -> None:
         self._is_leaving = True
@@ -255,8 +254,6 @@ class NodeBystander:
         self.answers_s, self.ticks = report["answersS"], report["ticks"]
         if report["problem"] is not None:
             raise BrokenPromiseError(f"{self.name}: {report['problem']}")
-        if self.ticks < 2 or len(self.answers_s) < 2:
-            raise BrokenPromiseError(f"{self.name}: {len(self.answers_s)} answers and {self.ticks} ticks are too few")
 
     def leave(self) -> None:
         self._is_leaving = True
