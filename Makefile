@@ -33,7 +33,7 @@ check: .venv/.dev ## Lint and types
 bench: .venv/.dev ## Side-by-side benchmarks against the peers, as a table
 	scripts/bench
 
-fuzz: .venv/.fuzz ## Search for inputs that break a promise (FUZZ_S=60 for each target, FUZZ_TARGETS=all)
+fuzz: .venv/.fuzz ## Search for inputs that break a promise (FUZZ_S=60 for each of FUZZ_TARGETS)
 	.venv/bin/python -m tests.fuzz --seconds $(or $(FUZZ_S),60) $(FUZZ_TARGETS)
 
 soak: .venv/.dev ## Clients that come, misbehave and go, against one server that must lose nothing (SOAK_S=180)
