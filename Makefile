@@ -4,7 +4,7 @@ PORT ?= 8000
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench client clean
+.PHONY: help run test check bench fuzz soak client clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,10 @@ help: ## Show this list
 .venv/.dev: pyproject.toml
 	scripts/venv $(PYTHON) dev
 	@touch $@ .venv/.run
+
+.venv/.fuzz: .venv/.dev
+	scripts/venv $(PYTHON) dev,fuzz
+	@touch $@
 
 run: .venv/.run ## Start the gateway with its live demo (HOST=127.0.0.1 PORT=8000)
 	.venv/bin/tidegate serve --demo --host $(HOST) --port $(PORT)
@@ -29,8 +33,14 @@ check: .venv/.dev ## Lint and types
 bench: .venv/.dev ## Side-by-side benchmarks against the peers, as a table
 	scripts/bench
 
+fuzz: .venv/.fuzz ## Search for inputs that break a promise (FUZZ_S=60 for each of FUZZ_TARGETS)
+	.venv/bin/python -m tests.fuzz --seconds $(or $(FUZZ_S),60) $(FUZZ_TARGETS)
+
+soak: .venv/.dev ## Clients that come, misbehave and go, against one server that must lose nothing (SOAK_S=180)
+	.venv/bin/python -m tests.soak --seconds $(or $(SOAK_S),180) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
+
 client: ## Build the browser client into gateway/static
 	scripts/client
 
 clean: ## Remove what the other targets made
-	rm -rf .venv build dist node_modules client_js/node_modules client_js/dist client_js/build tests/conformance/node_modules benchmarks/build benchmarks/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .fuzz build dist node_modules client_js/node_modules client_js/dist client_js/build tests/conformance/node_modules benchmarks/build benchmarks/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -261,6 +261,19 @@ def _by_orjson(value: Any) -> Any:
 class MsgpackPacket(msgpack_packet.MsgPackPacket):
     """Binary packets in MessagePack; binary data stays where it is."""
 
+    def __init__(
+        self,
+        packet_type: int = EVENT,
+        data: Any = None,
+        namespace: str | None = None,
+        id: int | None = None,  # noqa: A002 - python-socketio's name
+        binary: bool | None = None,
+        encoded_packet: str | bytes | None = None,
+    ) -> None:
+        super().__init__(packet_type, data, namespace, id, binary)
+        if encoded_packet is not None:  # python-socketio would take an empty message for no message
+            self.attachment_count = self.decode(encoded_packet)
+
     def encode(self) -> bytes:
         fields: dict[str, Any] = {"type": self.packet_type, "nsp": self.namespace or "/"}
         if self.data is not None:  # the JavaScript parser tells "no data" from null

@@ -15,10 +15,12 @@ Headers = list[tuple[str, str]]
 class HttpRequest:
     """Head of one request.
 
-    ``headers`` have lower-case names; repeated ones are joined as RFC 9110, section 5.3 says. ``target`` is
-    the path and query as sent. ``peer`` is the address of the other end of the connection (empty for a Unix socket),
-    and ``is_secure`` whether that connection is encrypted; ``proxies`` are those whose word about the client is
-    taken. ``remote``, ``scheme`` and ``host`` stand as they are given, which an application does that knows better.
+    ``headers`` have lower-case names and values decoded as Latin-1, as WSGI has them; repeated ones are joined as
+    RFC 9110, section 5.3 says. ``target`` is the path and query as sent.
+
+    ``peer`` is the address of the other end of the connection (empty for a Unix socket), and ``is_secure`` whether
+    that connection is encrypted; ``proxies`` are those whose word about the client is taken. ``remote``, ``scheme``
+    and ``host`` stand as they are given, which an application does that knows better.
     """
 
     __slots__ = (

@@ -33,13 +33,15 @@ _NO_HTTP = re.compile(
 
 
 class ServerProcess:
-    """``tests.support.apps`` in a process of its own."""
+    """``module``, which takes the arguments of ``tests.support.apps``, in a process of its own."""
 
-    def __init__(self, *, listener: str = "fast", loop: str = "uvloop", **options: Any) -> None:
+    def __init__(
+        self, *, listener: str = "fast", loop: str = "uvloop", module: str = "tests.support.apps", **options: Any
+    ) -> None:
         self._log = tempfile.NamedTemporaryFile(prefix="tidegate-server-", suffix=".log")  # noqa: SIM115
         self._checked_to = 0
         self._is_stopping = False
-        command = [sys.executable, "-m", "tests.support.apps"]
+        command = [sys.executable, "-m", module]
         command += ["--listener", listener, "--loop", loop, "--options", json.dumps(options)]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=self._log, stdin=subprocess.DEVNULL, bufsize=0

@@ -223,7 +223,7 @@ def _as_request(engine: Engine, request: web.Request, transport: asyncio.Transpo
     """What differs from the connection has been set by the application, which knows better than any header."""
     headers: dict[str, str] = {}
     for name, value in request.headers.items():
-        if not value.isascii():
+        if not value.isascii():  # aiohttp takes it for UTF-8, and what is none for lone surrogates
             value = value.encode("utf-8", "surrogateescape").decode("latin-1")
         add_header(headers, name.lower(), value)
     peername = transport.get_extra_info("peername")

@@ -139,7 +139,9 @@ class FrameParser:
         try:
             self._parse(data, messages)
         except RemoteProtocolError as error:
-            self.error = error
+            # Kept without its traceback, whose frames hold the session, the message and this parser itself.
+            error.__cause__ = error.__context__ = None
+            self.error = error.with_traceback(None)
         return messages
 
     def _parse(self, data: bytes, messages: list[AnyMessage]) -> None:
@@ -148,18 +150,18 @@ class FrameParser:
         while end - start >= 2:
             first = data[start]
             second = data[start + 1]
+            # Before the length, whose bytes may still be missing: the error must not depend on how they come.
+            # The common case, a whole text or binary message in one frame, passes without a call.
+            if not second & _MASKED or (first != 0x81 and first != 0x82) or self._fragments is not None:
+                self._check_header(first, second)
             size = second & 0x7F
             head = 6
             if size > 125:
                 head = 8 if size == 126 else 14
                 if end - start < head:
-                    self._check_header(first, second)
                     self._need = head
                     break
                 size = self._long_size(data[start + 2 : start + head - 4])
-            # The common case, a whole text or binary message in one frame, passes without a call.
-            if not second & _MASKED or (first != 0x81 and first != 0x82) or self._fragments is not None:
-                self._check_header(first, second)
             fragments = self._fragments
             if size > self.max_message_bytes or (
                 fragments is not None and first & 0x0F == 0 and size + len(fragments) > self.max_message_bytes
