@@ -82,10 +82,10 @@ class Session:
         "_awaits_pong",
         "_candidate",
         "_close_by",
-        "_is_posting",
         "_is_probed",
         "_parting",
         "_ping_due",
+        "_posting",
         "_room",
         "_stalled",
         "_upgrade_by",
@@ -128,7 +128,7 @@ class Session:
         self.wheel_slot = UNSCHEDULED
         self._candidate: Port | None = None
         self._is_probed = False
-        self._is_posting = False
+        self._posting: tuple[Port, ...] = ()  # those for which a POST is being received
         self._awaits_pong = False
         self._ping_due = 0.0
         self._upgrade_by = 0.0
@@ -361,18 +361,18 @@ class Session:
             elif packet.type is not PacketType.NOOP:
                 self.port_failed(port, RemoteProtocolError(f"unexpected {packet.type.name.lower()} packet"))
 
-    def begin_post(self) -> None:
-        """A POST has come.
+    def begin_post(self, port: Port) -> None:
+        """A POST for ``port`` has come. During an upgrade the old transport's may be under way beside the probe's.
 
-        Raises: SessionError where another is still being read; the session is closed then.
+        Raises: SessionError where another for the same port is still being read; the session is closed then.
         """
-        if self._is_posting:
+        if port in self._posting:
             self.close(reasons.PARSE_ERROR)
             raise SessionError("another POST of this session is being received")
-        self._is_posting = True
+        self._posting += (port,)
 
-    def end_post(self) -> None:
-        self._is_posting = False
+    def end_post(self, port: Port) -> None:
+        self._posting = tuple([other for other in self._posting if other is not port])
 
     def http_port(self, transport: str) -> Port | None:
         """The port that ``transport`` names, in use or trying to."""
