@@ -14,7 +14,6 @@ from tests.model.network import Network, Wire
 from tests.model.reference import OK, Get, Port, Post, SessionModel, Status
 from tests.model.wire_format import (
     Answer,
-    CloseFrame,
     Record,
     close_frame,
     frame,
@@ -81,8 +80,10 @@ class Client:
 
     def _wire(self) -> Wire:
         for answer, wire in self._idle:
-            is_idle = answer.is_complete and answer.status != 101 and answer.ended_at <= wire.arrived
-            if self._keeps_alive and is_idle and wire.is_usable:
+            is_read = answer.ended_at <= wire.arrived and (
+                not isinstance(answer, Get) or answer.read == len(answer.records)
+            )
+            if self._keeps_alive and answer.is_complete and answer.status != 101 and is_read and wire.is_usable:
                 self._idle.remove((answer, wire))
                 return wire
         return self._network.connect()

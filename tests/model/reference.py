@@ -96,7 +96,8 @@ class Ledger:
 
     def send(self, text: str | None, attachments: list[bytes]) -> None:
         overhead = MESSAGE_OVERHEAD_BYTES
-        for packet in [*([] if text is None else [text]), *attachments]:
+        packets: list[str | bytes] = [*attachments] if text is None else [text, *attachments]
+        for packet in packets:
             self.sent.append(packet)
             self.weights.append(len(packet) + overhead)
             overhead = 0
