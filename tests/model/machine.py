@@ -21,6 +21,7 @@ from transports.engine import Engine
 from transports.hosts.listener import Listener
 from transports.outbound import MESSAGE_OVERHEAD_BYTES, OutboundMessage
 from transports.protocol.lifecycle import State
+from transports.protocol.timing_wheel import UNSCHEDULED
 from transports.session import Session
 
 #: Time passes in slices, so that a ping and its time-out never fall in the same one.
@@ -225,6 +226,7 @@ class Harness(RuleBasedStateMachine):
         assert client.closings == ([model.reason] if has_ended else [])
         if session is None:
             return
+        assert model.state != "closed" or session.wheel_slot == UNSCHEDULED
         is_upgrading = model.candidate is not None
         states = {"opening": State.OPENING, "leaving": State.CLOSING, "closed": session.state}
         assert session.state == states.get(model.state, State.UPGRADING if is_upgrading else State.OPEN)
