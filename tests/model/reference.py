@@ -348,6 +348,9 @@ class SessionModel:
         if port is self.candidate:
             if packet == "2probe" and not port.is_probed:
                 port.is_probed = self.port.is_released = True
+                if not port.is_held:  # a counting client finds the answer in its next response
+                    port.history.append("3probe")
+                    port.has_answered_probe = True
             elif kind == "5" and port.is_probed:
                 self.dropped.append(self.port)
                 self.port, self.candidate = port, None

@@ -483,6 +483,19 @@ def test_probe_may_be_posted_while_the_old_transport_is_posting(engine: Engine, 
     assert (probe.status, polling.is_releasing) == (200, True)
 
 
+def test_probe_that_finds_its_stream_cut_is_answered_in_the_next(engine: Engine, ask: Ask, polling: Session) -> None:
+    query = f"EIO=4&transport=xhr-streaming&sid={polling.id}"
+    first = ask(engine, query + "&ack=0").transport
+    assert first is not None
+    first.lose()
+    assert ask(engine, query, b"2probe", method="POST").status == 200
+    second = ask(engine, query + "&ack=0").transport
+    assert second is not None
+    assert stream_records(second.take()) == ["3probe"]
+    assert ask(engine, query, b"5", method="POST").status == 200
+    assert polling.transport == "xhr-streaming"
+
+
 def test_upgrade_from_xhr_streaming_to_websocket_ends_the_stream(engine: Engine, ask: Ask, loop: FakeLoop) -> None:
     stream = ask(engine, "EIO=4&transport=xhr-streaming&ack=0").transport
     [session] = engine.sockets.values()
