@@ -256,6 +256,11 @@ class Harness(RuleBasedStateMachine):
         """Clients in order, given the time of an upgrade, have read all that was sent and not lost."""
         while self.undecided:
             self.answer_handshake(True)
+        for client in self.clients:
+            if not client.model.is_open:
+                for upload in list(client.uploads):  # those of open sessions are left to the listener's patience
+                    client.continue_upload(upload, len(upload.rest))
+        self.settle()
         for _ in range(6):
             for client in self.clients:
                 self.unjam(client)

@@ -18,8 +18,9 @@ from tests.model.wire_format import Answer, CloseFrame, Record
 from transports import reasons
 from transports.outbound import MESSAGE_OVERHEAD_BYTES
 
-PING_INTERVAL_S = 10.0
-PING_TIMEOUT_S = 5.0
+#: Long enough that a cut stream is given up before the heartbeat finds it.
+PING_INTERVAL_S = 15.0
+PING_TIMEOUT_S = 10.0
 UPGRADE_TIMEOUT_S = 10.0
 RESUME_S = 15.0
 GOODBYE_S = 10.0

@@ -191,7 +191,7 @@ class SessionMachine(Harness):
             self.settle()
 
     @precondition(lambda self: self.uploading())
-    @rule(who=whos, size=st.sampled_from([1, 5, 1 << 20]))
+    @rule(who=whos, size=st.sampled_from([5, 1 << 20, 1 << 20]))
     def client_goes_on_with_its_post(self, who: int, size: int) -> None:
         client = self.client_where(who, lambda client: bool(client.uploads))
         if client.uploads:
@@ -282,24 +282,32 @@ class SessionMachine(Harness):
             self.server_broadcasts(["attached"])
         self.client_completes_the_upgrade(who, ["text"], 1 << 20)
 
-    @precondition(lambda self: self.upgrading())
-    @rule(who=whos, how=st.sampled_from(["cut", "reset", "close", "message", "pong", "5", "broken"]))
-    def client_abandons_the_upgrade(self, who: int, how: str) -> None:
+    @needs_client
+    @rule(
+        who=whos,
+        onto=st.sampled_from(["xhr-streaming", "websocket"]),
+        counts=st.booleans(),
+        probes=st.booleans(),
+        how=st.sampled_from(["cut", "reset", "close", "message", "pong", "5", "broken"]),
+    )
+    def client_abandons_an_upgrade(self, who: int, onto: str, counts: bool, probes: bool, how: str) -> None:
+        """The one that is under way, or else one that is begun for it."""
+        if not self.upgrading():
+            self.client_begins_an_upgrade(who, onto, counts)
+            if probes:
+                self.client_probes(who, 1 << 20)
         client = self.client_where(who, lambda client: client.model.candidate is not None)
         candidate = client.model.candidate
         if candidate is None:
             return
         if how in ("cut", "reset"):
             client.cut(candidate, reset=how == "reset")
-        elif how == "close":
-            if candidate.name == "websocket":
-                client.close_websocket(candidate)
+        elif how == "close" and candidate.name == "websocket":
+            client.close_websocket(candidate)
         elif how == "broken":
             self.break_the_protocol(client, candidate, "9")
         elif how != "5" or not candidate.is_probed:
-            client.send_packets(
-                candidate, self.packets(["text"]) if how == "message" else ["3" if how == "pong" else "5"]
-            )
+            client.send_packets(candidate, {"pong": ["3"], "5": ["5"]}.get(how, self.packets(["text"])))
         self.settle()
 
     # -- the network -----------------------------------------------------------------------------------
