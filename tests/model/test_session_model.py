@@ -113,6 +113,15 @@ class SessionMachine(Harness):
             client.session.close(reasons.SERVER_DISCONNECT)
         self.settle()
 
+    @at_times
+    @rule(who=whos, jams=st.booleans(), turns=st.integers(1, 3))
+    def server_sends_much(self, who: int, jams: bool, turns: int) -> None:
+        """More than a stream carries, and more than may wait for a client that takes nothing."""
+        if jams:
+            self.client_takes_nothing(who, False)
+        for _ in range(turns):
+            self.server_sends(who, ["big"], 4, False)
+
     @needs_client
     @rule(kinds=kinds)
     def server_broadcasts(self, kinds: list[str]) -> None:
@@ -313,13 +322,20 @@ class SessionMachine(Harness):
     # -- the network -----------------------------------------------------------------------------------
 
     @at_times
-    @rule(who=whos, reset=st.booleans())
-    def network_cuts_the_response(self, who: int, reset: bool) -> None:
+    @rule(who=whos, reset=st.booleans(), slices_away=st.sampled_from([0, 0, 0, 5, 7]))
+    def network_cuts_the_response(self, who: int, reset: bool, slices_away: int) -> None:
+        """And keeps the client away for a while, which one that counts is given."""
         client = self.client(who)
         port = client.model.port
-        if port.get is not None and not client.has_read(port) and not client.wire_of(port).has_left:
-            client.cut(port, reset=reset)
-            self.settle()
+        if port.get is None or client.has_read(port) or client.wire_of(port).has_left:
+            return
+        client.cut(port, reset=reset)
+        self.settle()
+        for _ in range(slices_away):
+            for other in self.clients:
+                if other is not client:
+                    self.attend(other)
+            self.slice(SLICE_S)
 
     @needs_client
     @rule(who=whos, on_candidate=st.booleans())
