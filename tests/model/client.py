@@ -60,9 +60,12 @@ class Upload:
 
 
 class Client:
-    """``session`` is the engine's, for what the application does with it; the client itself only knows its id."""
+    """``session`` is the engine's, for what the application does with it; the client itself only knows its id.
 
-    def __init__(self, network: Network, model: SessionModel, *, keeps_alive: bool) -> None:
+    A prompt client reads, answers pings and opens the next response after every rule; others when a rule says so.
+    """
+
+    def __init__(self, network: Network, model: SessionModel, *, keeps_alive: bool, is_prompt: bool) -> None:
         self._network = network
         self.model = model
         self.session: Session | None = None
@@ -73,6 +76,7 @@ class Client:
         self.asks: list[Ask] = []
         self.gets: list[tuple[Get, Port, Wire]] = []
         self.uploads: list[Upload] = []
+        self.is_prompt = is_prompt
         self._keeps_alive = keeps_alive
         self._idle: list[tuple[Answer, Wire]] = []
 

@@ -38,9 +38,9 @@ at_times = precondition(lambda self: bool(self.alive()) and self.steps % 4 == 3)
 class SessionMachine(Harness):
     # -- beginnings ------------------------------------------------------------------------------------
 
-    @initialize(transport=transports, counts=st.booleans())
-    def first(self, transport: str, counts: bool) -> None:
-        self.connect(transport, counts, 0, "accept", False, True)
+    @initialize(transport=transports, counts=st.booleans(), is_prompt=st.booleans())
+    def first(self, transport: str, counts: bool, is_prompt: bool) -> None:
+        self.connect(transport, counts, 0, "accept", False, True, is_prompt)
 
     @precondition(lambda self: len(self.alive()) < 3)
     @rule(
@@ -50,14 +50,22 @@ class SessionMachine(Harness):
         decision=st.sampled_from(["accept"] * 6 + ["wait", "wait", "refuse"]),
         greets=st.booleans(),
         keeps_alive=st.booleans(),
+        is_prompt=st.booleans(),
     )
     def connect(
-        self, transport: str, counts: bool, padding: int, decision: str, greets: bool, keeps_alive: bool
+        self,
+        transport: str,
+        counts: bool,
+        padding: int,
+        decision: str,
+        greets: bool,
+        keeps_alive: bool,
+        is_prompt: bool,
     ) -> None:
         is_stream = transport == "xhr-streaming"
         ack = 0 if counts and is_stream else None
         model = SessionModel(self.loop.time, transport, ack, Get(padding=padding if is_stream else 0))
-        client = Client(self.network, model, keeps_alive=keeps_alive)
+        client = Client(self.network, model, keeps_alive=keeps_alive, is_prompt=is_prompt)
         self.clients.append(client)
         self.application.client = client
         greeting = self.new_message("attached") if greets else None
@@ -321,7 +329,7 @@ class SessionMachine(Harness):
 
     # -- the network -----------------------------------------------------------------------------------
 
-    @at_times
+    @precondition(lambda self: bool(self.alive()) and self.steps % 2 == 1)
     @rule(who=whos, reset=st.booleans(), slices_away=st.sampled_from([0, 0, 0, 5, 7]))
     def network_cuts_the_response(self, who: int, reset: bool, slices_away: int) -> None:
         """And keeps the client away for a while, which one that counts is given."""
