@@ -40,6 +40,8 @@ REQUEST_TIMEOUT_S: Final = 20.0
 LINGER_S: Final = 5.0
 #: How long a connection may be idle between requests.
 KEEPALIVE_TIMEOUT_S: Final = 75.0
+#: A closed connection whose peer has taken nothing of the last answer for this long is dropped.
+STUCK_S: Final = 30.0
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 
@@ -305,6 +307,7 @@ class Connection(asyncio.Protocol):
         self._leave()
         if transport is not None:
             transport.close()
+            _drop_if_stuck(transport, None)
 
     def _linger(self) -> None:
         """Close, but read and drop what the peer is still sending: a reset would take the answer from it."""
@@ -415,6 +418,15 @@ class _Body:
                 self._refused(self.error)
         elif self._received is not None:
             self._received(b"".join(self._chunks))
+
+
+def _drop_if_stuck(transport: asyncio.Transport, before: int | None) -> None:
+    """A closed transport still sends what it holds: look after it, and drop it once a peer takes nothing more."""
+    left = transport.get_write_buffer_size()
+    if left and left == before:
+        transport.abort()
+    elif left:
+        asyncio.get_running_loop().call_later(STUCK_S, _drop_if_stuck, transport, left)
 
 
 def too_large(limit: int) -> RequestRefused:
