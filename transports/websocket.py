@@ -70,7 +70,7 @@ class WebSocketPort(asyncio.Protocol):
         self._say_goodbye(frames.NORMAL_CLOSURE, "")
 
     def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> Run | None:
-        if run is not None:
+        if run is not None and self._close_timer is None:  # nothing may follow a close frame
             self.write(run)
         self._say_goodbye(code, reason)
         return None
