@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
@@ -458,7 +459,8 @@ class SessionMachine(Harness):
 
 
 _examples = os.environ.get("MODEL_EXAMPLES")
-TestSessions = SessionMachine.TestCase
+# A failure is made small first, which takes minutes; a long run takes what it takes.
+TestSessions = pytest.mark.timeout(0 if _examples else 900)(SessionMachine.TestCase)
 TestSessions.settings = settings(
     max_examples=int(_examples or 150),
     stateful_step_count=int(os.environ.get("MODEL_STEPS", "60")),
