@@ -462,7 +462,7 @@ _examples = os.environ.get("MODEL_EXAMPLES")
 # A failure is made small first, which takes minutes; a long run takes what it takes.
 TestSessions = pytest.mark.timeout(0 if _examples else 900)(SessionMachine.TestCase)
 TestSessions.settings = settings(
-    max_examples=int(_examples or 150),
+    max_examples=int(_examples or 600),
     stateful_step_count=int(os.environ.get("MODEL_STEPS", "60")),
     derandomize=_examples is None,
     database=None,
