@@ -75,13 +75,13 @@ class RateMeter:
         return debt
 
 
-class Unread:
-    """Packets of one POST, of which some have not been taken. ``taken`` answers the POST.
+class Post:
+    """One POST that was received. ``taken`` answers it, when the last of its packets has been taken.
 
-    ``failure``: what was wrong with one that was.
+    ``is_suspended``: the session is held, and some have not. ``failure``: what was wrong with one that was.
     """
 
-    __slots__ = ("failure", "packets", "port", "taken")
+    __slots__ = ("failure", "is_suspended", "packets", "port", "taken")
 
     def __init__(
         self, port: Port, packets: Iterator[Packet], taken: Callable[[RemoteProtocolError | None], None]
@@ -89,4 +89,5 @@ class Unread:
         self.port = port
         self.packets = packets
         self.taken = taken
+        self.is_suspended = False
         self.failure: RemoteProtocolError | None = None

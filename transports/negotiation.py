@@ -6,6 +6,7 @@ Spec: Engine.IO v4, "Transports" and "Handshake"; the refusals' codes are the re
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -243,11 +244,11 @@ class Negotiator:
         if port is None or isinstance(port, WebSocketPort):
             raise _mismatch(session)
         is_jsonp = jsonp_index(exchange.request) is not None
-        session.begin_post()
-        exchange.lost = session.end_post
+        session.begin_post(port)
+        exchange.lost = partial(session.end_post, port)
 
         def received(body: bytes) -> None:
-            session.end_post()
+            session.end_post(port)
             exchange.lost = None
             if session.http_port(transport) is not port:
                 self.refuse(exchange, _mismatch(session))  # it was upgraded, or ended, while the body came
@@ -255,7 +256,7 @@ class Negotiator:
             self._receive(exchange, session, port, _jsonp_body(body) if is_jsonp else body)
 
         def refused(refusal: RefusedError) -> None:
-            session.end_post()
+            session.end_post(port)
             exchange.lost = None
             session.close(reasons.PARSE_ERROR)
             self.refuse(exchange, refusal)

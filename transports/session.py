@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import catalogue, reasons
 from .errors import RefusedError, RemoteProtocolError, RequestRefused
-from .intake import Hold, RateMeter, Unread
+from .intake import Hold, Post, RateMeter
 from .outbound import OutboundMessage, Run
 from .protocol.lifecycle import Signal, State, advance
 from .protocol.packets import Packet, PacketType
@@ -77,13 +77,13 @@ class Session:
         "_close_by",
         "_held_until",
         "_holds",
-        "_is_posting",
         "_is_probed",
         "_parting",
         "_ping_due",
+        "_posting",
+        "_posts",
         "_room",
         "_stalled",
-        "_unread",
         "_upgrade_by",
         "address_group",
         "application",
@@ -128,7 +128,7 @@ class Session:
         self.wheel_slot = UNSCHEDULED
         self._candidate: Port | None = None
         self._is_probed = False
-        self._is_posting = False
+        self._posting: tuple[Port, ...] = ()  # those for which a POST is being received
         self._awaits_pong = False
         self._ping_due = 0.0
         self._upgrade_by = 0.0
@@ -137,7 +137,7 @@ class Session:
         self._room: asyncio.Future[None] | None = None
         self._stalled = False
         self._holds = Hold.NONE
-        self._unread: Unread | None = None
+        self._posts: tuple[Post, ...] = ()  # those that were received, and whose packets are being taken
         self._held_until = 0.0
         self.meter = None if engine.rates is None else RateMeter(engine.rates, engine.now())
 
@@ -380,19 +380,19 @@ class Session:
         """The packets of one POST. ``taken`` is called once, when the last of them has been taken, with what was
         wrong with one of them.
         """
-        self._unread = Unread(port, iter(packets), taken)
-        self._read_on()
+        post = Post(port, iter(packets), taken)
+        self._posts += (post,)
+        self._take(post)
 
-    def _read_on(self) -> None:
-        unread = self._unread
-        if unread is None:
-            return
-        for packet in unread.packets:
-            self.receive(unread.port, packet)
-            if self._holds:
+    def _take(self, post: Post) -> None:
+        post.is_suspended = False
+        for packet in post.packets:
+            self.receive(post.port, packet)
+            if self._holds and post.port is self.port:
+                post.is_suspended = True
                 return
-        self._unread = None
-        unread.taken(unread.failure)
+        self._posts = tuple([other for other in self._posts if other is not post])
+        post.taken(post.failure)
 
     def spend(self, packets: int, nbytes: int) -> None:
         """So much has been received by POST."""
@@ -434,22 +434,24 @@ class Session:
         if self._awaits_pong:
             self._ping_due = max(self._ping_due, self.engine.now())
             self.arm()
-        self._read_on()
+        for post in self._posts:
+            if post.is_suspended and not self._holds:
+                self._take(post)
         if self.port is not None and not self._holds:
             self.port.resume_reading()
 
-    def begin_post(self) -> None:
-        """A POST has come.
+    def begin_post(self, port: Port) -> None:
+        """A POST for ``port`` has come.
 
-        Raises: RequestRefused where another is still being taken; the session is closed then.
+        Raises: RequestRefused where another for the same port is still being taken; the session is closed then.
         """
-        if self._is_posting or self._unread is not None:
+        if port in self._posting or any(post.port is port for post in self._posts):
             self.close(reasons.PARSE_ERROR)
             raise RequestRefused(catalogue.OVERLAPPING_POST)
-        self._is_posting = True
+        self._posting += (port,)
 
-    def end_post(self) -> None:
-        self._is_posting = False
+    def end_post(self, port: Port) -> None:
+        self._posting = tuple([other for other in self._posting if other is not port])
 
     def http_port(self, transport: str) -> Port | None:
         """The port that ``transport`` names, in use or trying to."""
@@ -549,8 +551,9 @@ class Session:
 
     def port_failed(self, port: Port, error: RemoteProtocolError) -> None:
         """The peer broke the protocol on ``port``."""
-        if self._unread is not None and self._unread.port is port:
-            self._unread.failure = error
+        for post in self._posts:
+            if post.port is port:
+                post.failure = error
         if port is self._candidate:
             self.drop_candidate(error)
         elif port is self.port and self.state < State.CLOSING:
@@ -574,7 +577,7 @@ class Session:
         run, self.run = self.run, None
         self.stuck_bytes = 1  # sends whoever broadcasts by way of has_grown, which refuses
         self._has_room()
-        unread, self._unread = self._unread, None
+        posts, self._posts = self._posts, ()
         if self.is_accepted:
             self.engine.session_closes(self)
         closing = catalogue.CLOSINGS.get(reason)
@@ -587,8 +590,9 @@ class Session:
         else:
             self._close_by = self.engine.now() + GOODBYE_TIMEOUT_S
             self.arm()
-        if unread is not None and self._holds:
-            unread.taken(unread.failure)
+        for post in posts:
+            if post.is_suspended:
+                post.taken(post.failure)
 
     def _leave(self, run: Run | None, reason: str, code: int | None, told: str) -> Run | None:
         """Good-bye on the port; what is left to be said when the client comes for it."""

@@ -252,7 +252,11 @@ class XhrStreamingPort:
     def write(self, run: Run) -> Run | None:
         response = self._response
         if response is None:
-            return run
+            if not self._is_counting:
+                return run
+            # The answer to a probe that overtook the news of the cut: the next response begins with it.
+            self._count(run)
+            return None
         rest: Run | None = None
         room = self._max_bytes - response.sent_bytes
         if run.nbytes > room:

@@ -37,10 +37,10 @@ from .bodies import CONTINUE, LINGER_S, REQUEST_TIMEOUT_S, Body, awaits_continue
 
 logger = logging.getLogger("tidegate.listener")
 
-#: How long the last answer on a connection may take to leave.
-FLUSH_S: Final = 30.0
 #: How long a connection may be idle between requests.
 KEEPALIVE_TIMEOUT_S: Final = 75.0
+#: A closed connection whose peer has taken nothing of the last answer for this long is dropped.
+STUCK_S: Final = 30.0
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 
@@ -400,9 +400,7 @@ class Connection(asyncio.Protocol):
         self._leave()
         if transport is not None:
             transport.close()
-            if transport.get_write_buffer_size():
-                # A peer that reads nothing must not keep its answers in memory for ever.
-                asyncio.get_running_loop().call_later(FLUSH_S, transport.abort)
+            _drop_if_stuck(transport, None)
 
     def _linger(self) -> None:
         """Close, but read and drop what the peer is still sending: a reset would take the answer from it."""
@@ -473,3 +471,12 @@ def _head_too_long() -> RequestRefused:
 
 def _bare_line_end() -> RequestRefused:
     return RequestRefused(catalogue.BARE_LINE_END)
+
+
+def _drop_if_stuck(transport: asyncio.Transport, before: int | None) -> None:
+    """A closed transport still sends what it holds: look after it, and drop it once a peer takes nothing more."""
+    left = transport.get_write_buffer_size()
+    if left and left == before:
+        transport.abort()
+    elif left:
+        asyncio.get_running_loop().call_later(STUCK_S, _drop_if_stuck, transport, left)

@@ -62,6 +62,10 @@ class FakeLoop(asyncio.BaseEventLoop):
         """Time passes, but nobody runs."""
         self._now += seconds
 
+    def has_timers(self) -> bool:
+        """Whether something is still to happen when time passes."""
+        return any(not handle.cancelled() for handle in self._scheduled)
+
     def advance(self, seconds: float) -> None:
         """Time passes, and every timer fires when it is due."""
         target = self._now + seconds

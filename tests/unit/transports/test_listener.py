@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.transports.engine_doubles import FakeLoop, FakeTransport
 from transports.engine import Engine
-from transports.hosts.listener import FLUSH_S, Connection, Listener
+from transports.hosts.listener import STUCK_S, Connection, Listener
 
 GET = b"GET /engine.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: a\r\n"
 
@@ -217,7 +217,7 @@ def test_who_never_takes_its_answer_is_cut(loop: FakeLoop, listener: Listener, c
     loop.advance(76)
     assert socket.is_closed
     assert not listener.connections
-    loop.advance(FLUSH_S + 1)
+    loop.advance(STUCK_S + 1)
     assert socket.is_aborted
 
 

@@ -469,6 +469,33 @@ def test_upgrade_to_xhr_streaming_probes_by_post(engine: Engine, ask: Ask, polli
     assert stream_records(transport.take()) == ["4a"]
 
 
+def test_probe_may_be_posted_while_the_old_transport_is_posting(engine: Engine, ask: Ask, polling: Session) -> None:
+    got: list[Any] = []
+    engine.on("message", lambda sid, data: got.append(data))
+    ask(engine, f"EIO=4&transport=xhr-streaming&sid={polling.id}&ack=0")
+    data = ask(engine, f"{POLLING}&sid={polling.id}", None, method="POST")
+    probe = ask(engine, f"EIO=4&transport=xhr-streaming&sid={polling.id}", None, method="POST")
+    data.arrive(b"4a")
+    assert (data.status, got) == (200, ["a"])
+    # The end of one is not the end of the other.
+    assert ask(engine, f"{POLLING}&sid={polling.id}", b"4b", method="POST").status == 200
+    probe.arrive(b"2probe")
+    assert (probe.status, polling.is_releasing) == (200, True)
+
+
+def test_probe_that_finds_its_stream_cut_is_answered_in_the_next(engine: Engine, ask: Ask, polling: Session) -> None:
+    query = f"EIO=4&transport=xhr-streaming&sid={polling.id}"
+    first = ask(engine, query + "&ack=0").transport
+    assert first is not None
+    first.lose()
+    assert ask(engine, query, b"2probe", method="POST").status == 200
+    second = ask(engine, query + "&ack=0").transport
+    assert second is not None
+    assert stream_records(second.take()) == ["3probe"]
+    assert ask(engine, query, b"5", method="POST").status == 200
+    assert polling.transport == "xhr-streaming"
+
+
 def test_upgrade_from_xhr_streaming_to_websocket_ends_the_stream(engine: Engine, ask: Ask, loop: FakeLoop) -> None:
     stream = ask(engine, "EIO=4&transport=xhr-streaming&ack=0").transport
     [session] = engine.sockets.values()

@@ -297,6 +297,23 @@ def test_paused_connection_resumes_with_what_waited(connect: Callable[..., Conne
     assert session.state is State.OPEN
 
 
+def test_nothing_follows_the_close_frame_of_a_paused_connection(
+    connect: Callable[..., Connected], loop: FakeLoop
+) -> None:
+    session, transport, _ = connect()
+    transport.take()
+    transport.is_jammed = True
+    session.send(text("4" + "x" * transport.high_water))
+    loop.settle()
+    session.send(text("4waits"))
+    loop.settle()
+    transport.protocol.data_received(client_frame(TEXT, "9"))
+    data = transport.take()
+    assert [opcode for opcode, _ in server_frames(data)] == [TEXT, CLOSE]
+    assert b"waits" not in data
+    assert session.close_reason == "parse error"
+
+
 @pytest.mark.parametrize("size", [3_000_000, 6_000_000])
 def test_one_message_is_written_whatever_its_size(connect: Callable[..., Connected], loop: FakeLoop, size: int) -> None:
     session, transport, _ = connect()
