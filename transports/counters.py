@@ -20,6 +20,8 @@ class Counters:
     dropped_closed: int = 0
     #: Volatile messages for clients that could not take them.
     dropped_volatile: int = 0
+    #: Conflated messages that a newer one of their key replaced while they waited.
+    conflated: int = 0
     messages_in: int = 0
     #: Messages handed to sessions: one for each recipient.
     messages_out: int = 0

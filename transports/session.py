@@ -22,9 +22,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import reasons
+from .conflation import Conflated, Kept, behind, divide_rest
 from .errors import ErrorCode, RemoteProtocolError, RequestRefused, SessionError
 from .outbound import OutboundMessage, Run
 from .protocol import frames
@@ -92,6 +94,7 @@ class Session:
         "application",
         "application_deadline",
         "close_reason",
+        "conflated",
         "engine",
         "id",
         "is_accepted",
@@ -114,11 +117,13 @@ class Session:
         self.port: Port | None = None
         #: What waits to be written.
         self.run: Run | None = None
+        #: What waits behind it, the newest of each key alone; only while the port takes nothing.
+        self.conflated: Conflated | None = None
         #: Whether the engine will flush this session at the end of the turn.
         self.is_queued = False
         #: Whether the application has accepted it, and is to be told of its end.
         self.is_accepted = False
-        #: Bytes the kernel had not taken when the port last paused.
+        #: Bytes beside ``run``: what the kernel had not taken when the port last paused, and what is conflated.
         self.stuck_bytes = 0
         self.close_reason = ""
         #: For the layer above: its own state of this session, and a deadline it may set (0: none).
@@ -185,6 +190,8 @@ class Session:
         self.port = port
         self._ping_due = self.engine.now() + self.engine.ping_interval_s
         self.arm()
+        if self.conflated is not None:
+            self.queue()
 
     def arm(self) -> None:
         """Put the wheel entry at the nearest deadline."""
@@ -274,6 +281,9 @@ class Session:
 
     def flush(self) -> None:
         """Write what waits, if the port can take it."""
+        if self.conflated is not None:
+            self._flush_conflated()
+            return
         run = self.run
         port = self.port
         if run is not None and port is not None and port.writable and self.state < State.CLOSING:
@@ -285,35 +295,122 @@ class Session:
             if self._room is not None or self._stalled:
                 self._has_room()
 
+    def _flush_conflated(self) -> None:
+        """``flush`` where some of what waits is conflated: what is reliable goes first.
+
+        A portion at a time, so that what the port does not take can still be replaced.
+        """
+        port = self.port
+        rest: Run | None = None
+        while rest is None and port is not None and port.writable and self.state < State.CLOSING:
+            kept = [] if self.conflated is None else self._take_conflated(self.engine.write_through_bytes)
+            # In one write: the answer of a poll has to carry both.
+            run, self.run = behind(self.run, kept), None
+            if run is None:
+                break
+            rest = port.write(run)
+            if rest is not None and self.state < State.CLOSING:
+                self.run, left = divide_rest(rest, kept)
+                if left:
+                    self.conflated = self.conflated or Conflated()
+                    self.conflated.put_back(left)
+            self._has_room()
+        if self.state < State.CLOSING:
+            self._measure()
+
+    def _take_conflated(self, nbytes: int) -> list[Kept]:
+        conflated = self.conflated
+        if conflated is None:
+            return []
+        taken = conflated.take(nbytes)
+        if not conflated:
+            self.conflated = None
+        return taken
+
+    def conflate(self, key: Hashable, message: OutboundMessage) -> None:
+        """Send ``message``; while the client takes nothing, it waits for it only until there is a newer one of ``key``.
+
+        What waits so comes after everything that waits reliably.
+        """
+        if self.takes_conflated():
+            self.send(message)
+        else:
+            self.keep_newest(key, message)
+
+    def takes_conflated(self) -> bool:
+        """Whether a conflated message is sent like any other now."""
+        return self.conflated is None and self.is_ready()
+
+    def keep_newest(self, key: Hashable, message: OutboundMessage) -> bool:
+        """Let ``message`` wait as the newest of ``key``; False where it will not be written, since the session ends."""
+        if self.state >= State.CLOSING:
+            self.engine.counters.dropped_closed += 1
+            return False
+        if self.conflated is None:
+            self.conflated = Conflated()
+        if self.conflated.put(key, message):
+            self.engine.counters.conflated += 1
+        if self.port is not None and self.port.writable:
+            self.queue()
+            return True
+        return self._is_within_bound()
+
+    def withdraw_conflated(self, is_meant: Callable[[Hashable], bool]) -> list[OutboundMessage]:
+        """What waits conflated under keys that ``is_meant`` accepts; it waits no more."""
+        if self.conflated is None:
+            return []
+        withdrawn = self.conflated.withdraw(is_meant)
+        if not self.conflated:
+            self.conflated = None
+        self._measure()
+        return withdrawn
+
     def has_grown(self) -> bool:
         """The run is long, or the port stuck: write through, or enforce the bound.
 
         False where the last message will not be written, since the session is ending.
         """
-        run = self.run
-        if run is None or self.state >= State.CLOSING:
+        if self.run is None or self.state >= State.CLOSING:
             self.run = None
             return False
         if self.port is not None and self.port.writable:
             self.flush()
             return True
-        if self.port is not None:
-            self.stuck_bytes = self.port.buffered_bytes()
-        waiting = run.nbytes + self.stuck_bytes
-        if waiting > self.engine.max_buffered_bytes and (run.parent is not None or self.stuck_bytes):
-            logger.warning(
-                "session %s dropped: %d bytes wait for it, max_buffered_bytes is %d",
-                self.id,
-                waiting,
-                self.engine.max_buffered_bytes,
-            )
-            self.close(reasons.SLOW_CLIENT)
-            return False
-        return True
+        return self._is_within_bound()
+
+    def _measure(self) -> None:
+        """Bring ``stuck_bytes`` up to date."""
+        port = self.port
+        stuck = 0 if port is None or port.writable else port.buffered_bytes()
+        self.stuck_bytes = stuck if self.conflated is None else stuck + self.conflated.nbytes
+
+    def _is_within_bound(self) -> bool:
+        """Enforce ``max_buffered_bytes``. A single message may be larger where nothing else waits."""
+        self._measure()
+        run, conflated = self.run, self.conflated
+        waiting = self.stuck_bytes if run is None else self.stuck_bytes + run.nbytes
+        if waiting <= self.engine.max_buffered_bytes:
+            return True
+        if run is None:
+            is_single = conflated is not None and len(conflated) == 1 and conflated.nbytes == waiting
+        else:
+            is_single = run.parent is None and not self.stuck_bytes
+        if is_single:
+            return True
+        logger.warning(
+            "session %s dropped: %d bytes wait for it, max_buffered_bytes is %d",
+            self.id,
+            waiting,
+            self.engine.max_buffered_bytes,
+        )
+        self.close(reasons.SLOW_CLIENT)
+        return False
 
     def backlog(self) -> int:
         """Bytes that wait here and in the port."""
         waiting = 0 if self.run is None else self.run.nbytes
+        if self.conflated is not None:
+            waiting += self.conflated.nbytes
         return waiting if self.port is None else waiting + self.port.buffered_bytes()
 
     async def wait_for_room(self) -> None:
@@ -427,7 +524,7 @@ class Session:
         old, self.port = self.port, candidate
         self._candidate = None
         self.state = advance(self.state, Signal.UPGRADE_ENDED)
-        self.stuck_bytes = 0 if candidate.writable else candidate.buffered_bytes()
+        self._measure()
         if old is not None:
             old.detach()
         self.engine.counters.upgrades += 1
@@ -448,9 +545,9 @@ class Session:
 
     def port_paused(self, port: Port) -> None:
         if port is self.port:
-            self.stuck_bytes = port.buffered_bytes()
-            if self.run is not None:
-                self.has_grown()
+            self._measure()
+            if self.run is not None or self.conflated is not None:
+                self._is_within_bound()
 
     def port_resumed(self, port: Port) -> None:
         if port is self.port and port.writable:
@@ -489,7 +586,8 @@ class Session:
             self._drop_candidate("the session is closing")
         self.state = advance(self.state, Signal.CLOSE_BEGUN)
         self.close_reason = reason
-        run, self.run = self.run, None
+        conflated, self.conflated = self.conflated, None
+        run, self.run = behind(self.run, conflated or ()), None
         self.stuck_bytes = 1  # sends whoever broadcasts by way of has_grown, which refuses
         self._has_room()
         if self.is_accepted:

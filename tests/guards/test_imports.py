@@ -23,12 +23,12 @@ LAYERS = (
         "transports.protocol.lifecycle",
         "transports.protocol.websocket_handshake",
     ),
-    ("transports.outbound", "transports.ports", "transports.timers", "transports.cors"),
+    ("transports.outbound", "transports.conflation", "transports.ports", "transports.timers", "transports.cors"),
     ("transports.websocket", "transports.polling", "transports.xhr_streaming"),
     ("transports.session",),
     ("transports.negotiation",),
     ("transports.engine",),
-    ("transports.hosts", "transports.hosts.listener", "transports.hosts.aiohttp"),
+    ("transports.hosts", "transports.hosts.unsent", "transports.hosts.listener", "transports.hosts.aiohttp"),
 )
 RANK = {name: rank for rank, name in enumerate(name for line in LAYERS for name in line)}
 
@@ -53,7 +53,7 @@ IMPURE = {
     "socketio",
     "engineio",
 }
-PURE = ["transports.errors", "transports.reasons", "transports.request", "transports.outbound"]
+PURE = ["transports.errors", "transports.reasons", "transports.request", "transports.outbound", "transports.conflation"]
 
 #: Who may know a library: everything else goes by way of them.
 LIBRARIES = {

@@ -17,6 +17,7 @@ from ..errors import ErrorCode, RequestRefused
 from ..protocol.http1 import add_header
 from ..request import Headers, HttpRequest
 from .listener import too_large
+from .unsent import limit_unsent
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -137,6 +138,7 @@ class Exchange:
         handler: Any = self._aiohttp_request.protocol
         if transport.is_closing() or handler.transport is None:
             raise ConnectionResetError("the peer is gone")
+        limit_unsent(transport.get_extra_info("socket"))
         tail = _Tail()
         if self._aiohttp_request.headers.get("Upgrade"):
             handler.set_parser(tail)

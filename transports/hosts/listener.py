@@ -31,6 +31,7 @@ from ..protocol.http1 import (
 from ..protocol.timing_wheel import UNSCHEDULED
 from ..request import Headers, HttpRequest
 from ..timers import Timers
+from .unsent import limit_unsent
 
 logger = logging.getLogger("tidegate.listener")
 
@@ -53,6 +54,8 @@ class Listener:
 
     def __init__(self, engines: Mapping[str, Engine], fallback: ProtocolFactory | None) -> None:
         self.fallback = fallback
+        #: Whether connections have it from the listening socket, which costs nothing for each.
+        self.inherits_unsent_limit = False
         self.connections: set[Connection] = set()
         self._engines: dict[bytes, Engine] = {}
         for path, engine in engines.items():
@@ -292,6 +295,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the peer is gone")
+        if not self._listener.inherits_unsent_limit:
+            limit_unsent(transport.get_extra_info("socket"))
         unread, self._buffer = self._buffer, b""
         self._exchange = None
         self._leave()
