@@ -46,6 +46,8 @@ _PROBE_ANSWER: Final = OutboundMessage(b"3probe")
 
 #: How long a client without an open request may take to fetch the news that it was disconnected.
 GOODBYE_TIMEOUT_S: Final = 10.0
+#: Of what waits conflated, so much leaves at a time; until it does, it can be replaced.
+CONFLATED_PORTION_BYTES: Final = 32 * 1024
 #: How long a sender waits for a client that takes nothing before it goes on filling the buffer.
 STALL_S: Final = 0.25
 
@@ -303,7 +305,7 @@ class Session:
         port = self.port
         rest: Run | None = None
         while rest is None and port is not None and port.writable and self.state < State.CLOSING:
-            kept = [] if self.conflated is None else self._take_conflated(self.engine.write_through_bytes)
+            kept = [] if self.conflated is None else self._take_conflated(CONFLATED_PORTION_BYTES)
             # In one write: the answer of a poll has to carry both.
             run, self.run = behind(self.run, kept), None
             if run is None:

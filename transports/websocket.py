@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from . import reasons
 from .errors import RemoteProtocolError
 from .outbound import Run
+from .ports import PORT_BUFFER_BYTES
 from .protocol import frames
 from .protocol.frames import FrameParser
 from .protocol.packets import Packet, PacketType, decode_packet
@@ -41,6 +42,7 @@ class WebSocketPort(asyncio.Protocol):
     def open(self, transport: asyncio.Transport, head: bytes, first: Run | None, unread: bytes) -> None:
         """Answer the handshake with ``head``, write ``first`` behind it, and read on."""
         self._transport = transport
+        transport.set_write_buffer_limits(PORT_BUFFER_BYTES)
         self.writable = True
         transport.write(head if first is None else head + first.frames)
         if unread:

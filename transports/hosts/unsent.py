@@ -15,7 +15,7 @@ logger = logging.getLogger("tidegate.unsent")
 
 #: Unsent bytes that the kernel holds for a connection. Much less, and a fast client's connection runs dry between
 #: two turns of the loop.
-UNSENT_BYTES: Final = 64 * 1024
+UNSENT_BYTES: Final = 32 * 1024
 #: Linux and macOS have it.
 _OPTION: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
