@@ -1,13 +1,14 @@
 """Reliable, volatile, conflated: per emit and per room."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 import gateway
 from gateway.delivery import RELIABLE, VOLATILE, Delivery, DeliveryPolicies, How, conflated
 from gateway.members import MemberState
+from tests.unit.gateway.conftest import InMemoryClient
 from tests.unit.transports.engine_doubles import FakeLoop
 
 Join = Callable[..., Any]
@@ -334,3 +335,70 @@ def test_who_is_told_to_go_gets_the_newest_first(server: gateway.Server, join: J
     loop.run(server.disconnect(client.member().sid))
     assert resume(client) == ['2["price",1]', "1"]
     assert server.eio.counters.dropped_closed == 0
+
+
+# -- connection classes --------------------------------------------------------------------------------------
+
+
+def routed(loop: FakeLoop, connection_class: type[gateway.SocketConnection]) -> tuple[gateway.Router, InMemoryClient]:
+    router = gateway.Router(connection_class)
+    return router, InMemoryClient(router.server, loop)
+
+
+class Ticks(gateway.SocketConnection):
+    made: ClassVar[list["Ticks"]] = []
+
+    def on_open(self, request: Any) -> None:
+        self.made.append(self)
+
+
+def test_connection_emits_volatile_and_conflated(loop: FakeLoop) -> None:
+    router, client = routed(loop, Ticks)
+    client.connect()
+    connection = Ticks.made.pop()
+    connection.emit_volatile("pulse", 0)
+    assert client.received() == ['2["pulse",0]']
+    jam(client)
+    for n in range(3):
+        connection.emit_volatile("pulse", n)
+        connection.emit_conflated("ACME", "price", n)
+        connection.emit_conflated(True, "volume", n=n)
+        connection.emit("news", n)
+    assert resume(client) == [*(f'2["news",{n}]' for n in range(3)), '2["price",2]', '2["volume",{"n":2}]']
+    assert router.server.eio.counters.dropped_volatile == 3
+    with pytest.raises(TypeError, match="key that can be hashed"):
+        connection.emit_conflated([], "price", 1)
+    with pytest.raises(TypeError, match="not with both"):
+        connection.emit_conflated("k", "price", 1, n=1)
+
+
+def test_root_that_is_not_joined_yet_holds_the_newest(loop: FakeLoop) -> None:
+    class Endpoint(gateway.SocketConnection):
+        pass
+
+    class Root(Ticks):
+        __endpoints__: ClassVar[dict[str, Any]] = {"/endpoint": Endpoint}
+
+    router, client = routed(loop, Root)
+    client.connect("/endpoint")
+    [root] = Ticks.made
+    Ticks.made.clear()
+    for n in range(2000):
+        root.emit_conflated("k", "price", n)
+        root.emit_volatile("pulse", n)
+    root.emit("news")
+    client.send("0")
+    assert client.received()[1:] == ['2["news"]', '2["price",1999]']
+    assert router.server.eio.counters.dropped_volatile == 2000
+
+
+def test_rooms_of_connection_classes_have_policies_too(loop: FakeLoop) -> None:
+    router, client = routed(loop, Ticks)
+    client.connect()
+    connection = Ticks.made.pop()
+    connection.join("ticker")
+    router.server.set_delivery("ticker", "conflated")
+    jam(client)
+    for n in range(3):
+        loop.run(connection.emit_to("ticker", "price", n, include_self=True))
+    assert resume(client) == ['2["price",2]']

@@ -21,7 +21,7 @@ from transports.engine import Engine
 from transports.outbound import MESSAGE_OVERHEAD_BYTES, OutboundMessage, Run
 from transports.protocol.lifecycle import State
 from transports.protocol.packets import Packet, PacketType
-from transports.session import Session
+from transports.session import CONFLATED_PORTION_BYTES, Session
 
 Open = Callable[..., tuple[Session, FakePort]]
 Ask = Callable[..., FakeExchange]
@@ -225,7 +225,7 @@ def test_what_the_port_does_not_take_can_still_be_replaced(engine: Engine, open_
     """The port pauses after the first portion; the rest keeps its keys."""
     session, port = open_session(engine, FakePort(writable=False))
     for key in range(5):
-        session.conflate(key, text(f"4old{key}" + "x" * 30_000))
+        session.conflate(key, text(f"4old{key}" + "x" * (CONFLATED_PORTION_BYTES // 2 - 1000)))
     write = port.write
 
     def write_and_pause(run: Run) -> Run | None:
