@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from socketio import AsyncManager
 
 from transports import reasons
+from transports.conflation import Conflated
 from transports.outbound import OutboundMessage, Run
 from transports.session import Session
 
 from . import catalogue
 from .codec import EVENT, to_outbound
+from .delivery import RELIABLE, Delivery, DeliveryPolicies, How, belongs_to
 from .members import Member, MemberState, PendingAck, Room
 from .middleware import TooManyRoomsError
 
@@ -57,6 +59,7 @@ class ChannelManager(AsyncManager):
         super().__init__()
         self.rooms: dict[str, dict[Any, Room]] = {}
         self.members: dict[str, Member] = {}
+        self.policies = DeliveryPolicies()
         self._connecting: dict[str, set[Member]] = {}
 
     # -- members ---------------------------------------------------------------------------------------
@@ -83,13 +86,26 @@ class ChannelManager(AsyncManager):
         held, member.held = member.held, None
         for message in () if held is None else held.messages():
             self.server.eio.post(member.session, message)
+        conflated, member.held_conflated = member.held_conflated, None
+        for key, message in conflated or ():
+            self.server.eio.broadcast_conflated((member.session,), key, message)
 
     def begin_leave(self, member: Member) -> None:
         """From now on nothing is sent to the client; it is still in its rooms."""
         self._not_connecting(member)
         member.state = MemberState.LEAVING
-        member.held = None
+        member.held = member.held_conflated = None
+        # They must not reach the client should it join again.
+        self.server.eio.counters.dropped_closed += len(self._withdraw_conflated(member))
         self._changed(member)
+
+    def settle(self, member: Member) -> None:
+        """Put what waits conflated for the member before whatever it is sent from now on."""
+        for message in self._withdraw_conflated(member):
+            member.session.send(message)
+
+    def _withdraw_conflated(self, member: Member) -> list[OutboundMessage]:
+        return member.session.withdraw_conflated(belongs_to(member.namespace))
 
     def remove_member(self, member: Member) -> None:
         """The client is out of every room."""
@@ -155,7 +171,8 @@ class ChannelManager(AsyncManager):
         to: Any = None,
         *,
         except_rooms: Any = None,
-        volatile: bool = False,
+        volatile: bool | None = None,
+        conflate: Hashable = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of the ack, not of this coroutine
         on_timeout: Callable[[], Any] | None = None,
         ignore_queue: bool = False,
@@ -164,10 +181,14 @@ class ChannelManager(AsyncManager):
         """Send an event to a client, a room, several, or the whole namespace.
 
         Returns once the messages are handed to the sessions. A single recipient that is behind is waited for
-        as long as it makes progress; a long burst gives the loop its turn.
-        Raises: TypeError, ValueError for data that cannot be encoded.
+        as long as it makes progress, by reliable messages; a long burst gives the loop its turn.
+        Raises: TypeError, ValueError for data that cannot be encoded, or arguments that exclude each other.
         """
         room = to or room
+        has_callback = callback is not None
+        delivery = self.policies.choose(
+            namespace, room, event, volatile=volatile, conflate=conflate, has_callback=has_callback
+        )
         arguments = as_arguments(data)
         if callback is not None:
             recipients = self.select(namespace, room, skip_sid, except_rooms)
@@ -178,16 +199,23 @@ class ChannelManager(AsyncManager):
         message = to_outbound(self.server.packet_class(EVENT, namespace=namespace, data=[event, *arguments]))
         only = self.member(room, namespace) if isinstance(room, str) else None
         if only is not None and not skip_sid and not except_rooms:
-            self.send_to(only, message, volatile)
-            if not volatile:
+            self.send_to(only, message, delivery)
+            if delivery is RELIABLE:
                 await self._after_send(only.session)
-            return
-        self._broadcast(message, namespace, room, skip_sid, except_rooms, volatile)
+                return
+        else:
+            self._broadcast(message, namespace, room, skip_sid, except_rooms, delivery)
         if self.server.eio.turn_bytes > TURN_BYTES:
             await asyncio.sleep(0)
 
     def _broadcast(
-        self, message: OutboundMessage, namespace: str, room: Any, skip_sid: Any, except_rooms: Any, volatile: bool
+        self,
+        message: OutboundMessage,
+        namespace: str,
+        room: Any,
+        skip_sid: Any,
+        except_rooms: Any,
+        delivery: Delivery,
     ) -> None:
         engine = self.server.eio
         is_plain = not skip_sid and not except_rooms and not isinstance(room, (list, tuple, set, frozenset))
@@ -201,29 +229,44 @@ class ChannelManager(AsyncManager):
             members = self.select(namespace, room, skip_sid, except_rooms)
             sessions = [member.session for member in members if member.state is MemberState.CONNECTED]
             waiting = [member for member in members if member.state is MemberState.CONNECTING] if connecting else []
-        if volatile:
+        if delivery.how is How.VOLATILE:
             engine.broadcast_volatile(sessions, message)
+            return
+        if delivery.how is How.CONFLATED:
+            engine.broadcast_conflated(sessions, delivery.key, message)
         else:
             engine.broadcast(sessions, message)
-            for member in waiting:
-                self._hold(member, message)
+        for member in waiting:
+            self._hold(member, message, delivery)
 
-    def send_to(self, member: Member, message: OutboundMessage, volatile: bool = False) -> None:
+    def send_to(self, member: Member, message: OutboundMessage, delivery: Delivery = RELIABLE) -> None:
         """Send to one client, now or once it is connected."""
         engine = self.server.eio
+        how = delivery.how
         if member.state is MemberState.CONNECTED:
-            if volatile and not member.session.is_ready():
+            if how is How.CONFLATED:
+                engine.broadcast_conflated((member.session,), delivery.key, message)
+            elif how is How.VOLATILE and not member.session.is_ready():
                 engine.counters.dropped_volatile += 1
-                return
-            engine.post(member.session, message)
-        elif member.state is MemberState.CONNECTING and not volatile:
-            self._hold(member, message)
+            else:
+                engine.post(member.session, message)
+        elif member.state is MemberState.CONNECTING and how is not How.VOLATILE:
+            self._hold(member, message, delivery)
         else:
             engine.counters.dropped_closed += 1
 
-    def _hold(self, member: Member, message: OutboundMessage) -> None:
-        member.held = Run(member.held, message)
-        if member.held.nbytes > self.server.eio.max_buffered_bytes:
+    def _hold(self, member: Member, message: OutboundMessage, delivery: Delivery) -> None:
+        if delivery.how is How.CONFLATED:
+            if member.held_conflated is None:
+                member.held_conflated = Conflated()
+            if member.held_conflated.put(delivery.key, message):
+                self.server.eio.counters.conflated += 1
+        else:
+            member.held = Run(member.held, message)
+        nbytes = 0 if member.held is None else member.held.nbytes
+        if member.held_conflated is not None:
+            nbytes += member.held_conflated.nbytes
+        if nbytes > self.server.eio.max_buffered_bytes:
             member.session.close(reasons.SLOW_CLIENT)
 
     async def _after_send(self, session: Session) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 from urllib.parse import parse_qs
@@ -20,6 +20,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from transports.reasons import HANDLER_FAILED, TOO_MANY_EVENTS
 
 from .codec import EVENT, RESERVED_EVENTS, to_outbound
+from .delivery import RELIABLE, VOLATILE, Delivery, conflated
 from .dispatch import NOT_HANDLED
 from .members import Member, PendingAck
 
@@ -314,6 +315,19 @@ class SocketConnection:
         """``emit``, with ``callback((name, args, kwargs), ack_data)`` as in ``send``."""
         self._tidegate_link.emit(name, _arguments(args, kwargs), callback, (name, args, kwargs))
 
+    def emit_volatile(self, name: str, /, *args: Any, **kwargs: Any) -> None:
+        """``emit``, but if the client cannot take the event at this moment, it never gets it."""
+        self._tidegate_link.emit(name, _arguments(args, kwargs), delivery=VOLATILE)
+
+    def emit_conflated(self, key: Hashable, name: str, /, *args: Any, **kwargs: Any) -> None:
+        """``emit``, but while the client cannot take it, only the newest event of ``key`` waits for it.
+
+        Keys belong to the endpoint, as those of ``Server.emit``; True stands for this event to this client.
+        Raises: TypeError for a key that cannot be hashed; as ``emit``.
+        """
+        delivery = conflated(key, self.namespace, name, self.sid)
+        self._tidegate_link.emit(name, _arguments(args, kwargs), delivery=delivery)
+
     def close(self) -> None:
         """Disconnect the client from this endpoint; from the root: end the session. Waiting events are dropped."""
         self._tidegate_link.cut("server disconnect")
@@ -362,7 +376,7 @@ class Link:
         #: The server has closed it: events that still wait are not handled.
         self.drops_events = False
         self.turns = Turns()
-        self._held: list[Callable[[], None]] | None = None
+        self._held: dict[Hashable, Callable[[], None]] | None = None  # by the key of what is conflated
 
     @property
     def _session(self) -> RouterSession:
@@ -374,23 +388,33 @@ class Link:
         """The client joins the connection's namespace."""
         self.member = member
         held, self._held = self._held, None
-        for call in held or ():
+        for call in (held or {}).values():
             call()
 
-    def do(self, call: Callable[[Any, Member], None]) -> None:
-        """Call with the manager and the member, now or once there is one; not after the end."""
+    def do(self, call: Callable[[Any, Member], None], key: Hashable = None) -> None:
+        """Call with the manager and the member, now or once there is one; not after the end.
+
+        ``key``: instead of an earlier call of this key that waits.
+        """
         if self.connection.is_closed:
             return
         if self.member is not None:
             call(self._session.server.server.manager, self.member)
             return
         if self._held is None:
-            self._held = []
-        if len(self._held) < MAX_HELD_MESSAGES:
-            self._held.append(lambda: self.do(call))
+            self._held = {}
+        if key is None:
+            key = object()
+        if len(self._held) < MAX_HELD_MESSAGES or key in self._held:
+            self._held[key] = lambda: self.do(call)
 
     def emit(
-        self, name: str, arguments: list[Any], callback: Callable[[Any, Any], Any] | None = None, message: Any = None
+        self,
+        name: str,
+        arguments: list[Any],
+        callback: Callable[[Any, Any], Any] | None = None,
+        message: Any = None,
+        delivery: Delivery = RELIABLE,
     ) -> None:
         server = self._session.server.server
         namespace = self.connection.namespace
@@ -398,7 +422,10 @@ class Link:
             if self.connection.is_closed:
                 return
             outbound = to_outbound(server.packet_class(EVENT, namespace=namespace, data=[name, *arguments]))
-            self.do(lambda manager, member: manager.send_to(member, outbound))
+            if self.member is None and delivery is VOLATILE:
+                server.eio.counters.dropped_volatile += 1
+                return
+            self.do(lambda manager, member: manager.send_to(member, outbound, delivery), delivery.key)
             return
         asked = callback
 

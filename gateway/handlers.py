@@ -109,18 +109,18 @@ class HandlerRunner:
     def _hold(self, session: Session, cause: Hold) -> None:
         if not session.is_held:
             self._server.eio.counters.held_for_handlers += 1
-        session.hold(cause)
+        session.intake.hold(cause)
 
     def _end(self, session: Session) -> None:
         client: Client = session.application
         client.in_flight -= 1
         self.in_flight -= 1
         if session.is_held and client.in_flight <= self._max_per_connection // 2:
-            session.let_go(Hold.HANDLERS)
+            session.intake.let_go(Hold.HANDLERS)
         if self._held and self.in_flight <= self._max // 2:
             held, self._held = self._held, set()
             for each in held:
-                each.let_go(Hold.ALL_HANDLERS)
+                each.intake.let_go(Hold.ALL_HANDLERS)
 
     # -- running -----------------------------------------------------------------------------------------
 

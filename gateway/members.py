@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from transports.conflation import Conflated
     from transports.outbound import Run
     from transports.session import Session
 
@@ -28,6 +29,7 @@ class Member:
     __slots__ = (
         "acks",
         "held",
+        "held_conflated",
         "is_expelled",
         "namespace",
         "next_ack_id",
@@ -48,6 +50,8 @@ class Member:
         self.rooms: set[Any] | None = None
         #: Messages sent before the client was told that it is connected.
         self.held: Run | None = None
+        #: Of those that are conflated, the newest of each key.
+        self.held_conflated: Conflated | None = None
         #: Told to go, or gone, before its connect handler has answered.
         self.is_expelled = False
         self.acks: dict[int, PendingAck] | None = None

@@ -17,6 +17,7 @@ from aiohttp.web_runner import BaseSite
 
 from transports.hosts.aiohttp import attached_engines
 from transports.hosts.listener import Listener
+from transports.hosts.unsent import limit_unsent
 
 from . import collector
 
@@ -48,6 +49,16 @@ class AppRunner(web.AppRunner):
             engines = {} if self.app.middlewares else attached_engines(self.app)
             self._listener = Listener(engines, server)
         return self._listener
+
+    def limit_unsent(self) -> None:
+        """Limit what the kernel holds unsent, for all connections that the started sites will accept.
+
+        Without this, each WebSocket and stream does it for itself.
+        """
+        listening = [sock for site in self.sites for sock in getattr(site._server, "sockets", None) or ()]
+        limited = [limit_unsent(sock) for sock in listening]
+        if self._listener is not None:
+            self._listener.inherits_unsent_limit = bool(limited) and all(limited)
 
     async def cleanup(self) -> None:
         """Stop listening, tell the clients, and end."""
@@ -168,6 +179,7 @@ async def run(
         )
         for site in started:
             await site.start()
+        runner.limit_unsent()
         if tune_collector:
             collector.tune()
         if print is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable
 from typing import Any, Final, TypeVar, overload
 
 import socketio
@@ -28,6 +28,7 @@ from . import catalogue, codec, static_files
 from .acks import BroadcastAnswers, Gathering, as_answer
 from .channels import ChannelManager, as_arguments
 from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher
+from .environs import Environs
 from .handlers import HandlerRunner
 from .limits import Limits
 from .members import Member, MemberState
@@ -58,22 +59,6 @@ class Client:
         self.awaited_bytes = 0
         #: Handlers of its events that run or wait their turn.
         self.in_flight = 0
-
-
-class Environs(Mapping[str, dict[str, Any]]):
-    """Handshake requests by Engine.IO session id, as the dictionaries that handlers know; built when read."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def __getitem__(self, eio_sid: str) -> dict[str, Any]:
-        return self._engine.sockets[eio_sid].request.environ()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._engine.sockets)
-
-    def __len__(self) -> int:
-        return len(self._engine.sockets)
 
 
 class Server(socketio.AsyncServer):
@@ -220,7 +205,8 @@ class Server(socketio.AsyncServer):
         ignore_queue: bool = False,
         *,
         except_rooms: Any = None,
-        volatile: bool = False,
+        volatile: bool | None = None,
+        conflate: Hashable = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of the ack, not of this coroutine
         on_timeout: Callable[[], Any] | None = None,
     ) -> None:
@@ -228,6 +214,9 @@ class Server(socketio.AsyncServer):
 
         - ``skip_sid``: one sid or several, ``except_rooms``: one room or several, that do not get it.
         - ``volatile``: clients that cannot take it at this moment never get it.
+        - ``conflate``: for clients that cannot take it at this moment, only the newest message of this key waits. Keys
+          are anything hashable and belong to the namespace; True stands for this event to this room.
+          Neither of the two: as ``set_delivery`` says for the room. ``volatile=False``: reliable whatever it says.
         - ``timeout``: after so many seconds ``callback`` is given up, and ``on_timeout()`` called.
         """
         await self.manager.emit(
@@ -240,9 +229,21 @@ class Server(socketio.AsyncServer):
             ignore_queue=ignore_queue,
             except_rooms=except_rooms,
             volatile=volatile,
+            conflate=conflate,
             timeout=timeout,
             on_timeout=on_timeout,
         )
+
+    def set_delivery(self, room: Any, how: str | None, namespace: str | None = None, event: str | None = None) -> None:
+        """Choose what becomes of events sent to ``room`` while a client cannot take them, where ``emit`` does not say.
+
+        ``how``: "reliable" (they wait; the default), "volatile" (it never gets them), "conflated" (only the newest of
+        each event waits, as with ``conflate=True``), or None to forget the choice; it is kept until then, whoever is
+        in the room. ``room`` None: events to the whole namespace. ``event``: of this one alone, before the room's own.
+
+        Raises: ValueError for another word, TypeError for several rooms at once.
+        """
+        self.manager.policies.set(namespace or "/", room, event, how)
 
     async def send(self, data: Any, *args: Any, **kwargs: Any) -> None:
         """``emit`` of the event ``message``."""
@@ -348,6 +349,7 @@ class Server(socketio.AsyncServer):
             member.is_expelled = True  # refused, whatever its connect handler will say
         if member is None or member.state is not MemberState.CONNECTED:
             return
+        self.manager.settle(member)
         self._send(member.session, codec.DISCONNECT, member.namespace)
         await self._leave(member, reasons.SERVER_DISCONNECT)
 

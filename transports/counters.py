@@ -24,6 +24,8 @@ class Counters:
     throttled: int = 0
     #: How often reading from a client paused until handlers had caught up.
     held_for_handlers: int = 0
+    #: Conflated messages that a newer one of their key replaced while they waited.
+    conflated: int = 0
     messages_in: int = 0
     #: Messages handed to sessions: one for each recipient.
     messages_out: int = 0

@@ -12,7 +12,7 @@ import inspect
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from typing import Any, ClassVar, Protocol
 
 import engineio
@@ -430,6 +430,22 @@ class Engine(engineio.AsyncServer):
                 ready.append(session)
         self.counters.dropped_volatile += total - len(ready)
         return self.broadcast(ready, message)
+
+    def broadcast_conflated(self, sessions: Iterable[Session], key: Hashable, message: OutboundMessage) -> int:
+        """Send ``message`` to all of ``sessions``; for those that cannot take it now it waits as the newest of ``key``.
+
+        The number of those that take it, or for whom it waits.
+        """
+        ready = []
+        kept = 0
+        for session in sessions:
+            if session.takes_conflated():
+                ready.append(session)
+            elif session.keep_newest(key, message):
+                kept += 1
+        self.counters.messages_out += kept
+        self.counters.bytes_out += message.nbytes * kept
+        return self.broadcast(ready, message) + kept
 
     async def send(self, sid: str, data: Any) -> None:
         """Send a message: text, bytes, or a list or dict as JSON."""

@@ -6,16 +6,19 @@ answered when its packets have been taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntFlag
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from .errors import RemoteProtocolError
+from . import catalogue, reasons
+from .errors import RemoteProtocolError, RequestRefused
+from .protocol.lifecycle import State
 from .protocol.packets import Packet
 
 if TYPE_CHECKING:
     from .ports import Port
+    from .session import Session
 
 #: What may come at once after silence, in seconds of the rate.
 BURST_S: Final = 2.0
@@ -91,3 +94,118 @@ class Post:
         self.taken = taken
         self.is_suspended = False
         self.failure: RemoteProtocolError | None = None
+
+
+class Intake:
+    """Back-pressure on one client, and its POSTs. Made for a session that needs it; most never do."""
+
+    __slots__ = ("_posting", "_posts", "_session", "holds", "paid_at")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.holds = Hold.NONE
+        #: When the client is within its rates again; 0 while it is.
+        self.paid_at = 0.0
+        self._posting: tuple[Port, ...] = ()  # those for which a POST is being received
+        self._posts: tuple[Post, ...] = ()  # those that were received, and whose packets are being taken
+
+    # -- holding -----------------------------------------------------------------------------------------
+
+    def hold(self, cause: Hold) -> None:
+        """Read nothing from the client until ``let_go``; its heartbeat does not run out meanwhile."""
+        if not self.holds and self._session.port is not None:
+            self._session.port.pause_reading()
+        self.holds |= cause
+
+    def let_go(self, cause: Hold) -> None:
+        """This cause to hold the client is over. Reading goes on in a later turn of the loop."""
+        if self.holds & cause:
+            self.holds &= ~cause
+            if not self.holds:
+                self._session.engine.loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        session = self._session
+        if self.holds or session.state >= State.CLOSING:
+            return
+        session.taken_up_again()
+        for post in self._posts:
+            if post.is_suspended and not self.holds:
+                self._take(post)
+        if session.port is not None and not self.holds:
+            session.port.resume_reading()
+
+    def pay_debt(self) -> None:
+        """Read no more until what was received is within the client's rates."""
+        session = self._session
+        if session.meter is None or session.state >= State.CLOSING:
+            return
+        now = session.engine.now()
+        debt_s = session.meter.debt_s(now)
+        if debt_s:
+            session.engine.counters.throttled += 1
+            self.paid_at = now + debt_s
+            self.hold(Hold.RATE)
+            session.arm()
+
+    def on_deadline(self, now: float) -> None:
+        """Of the session, which may be ours."""
+        if self.paid_at and now >= self.paid_at:
+            self.paid_at = 0.0
+            self.let_go(Hold.RATE)
+
+    # -- POSTs -------------------------------------------------------------------------------------------
+
+    def begin_post(self, port: Port) -> None:
+        """A POST for ``port`` has come.
+
+        Raises: RequestRefused where another for the same port is still being taken; the session is closed then.
+        """
+        if port in self._posting or any(post.port is port for post in self._posts):
+            self._session.close(reasons.PARSE_ERROR)
+            raise RequestRefused(catalogue.OVERLAPPING_POST)
+        self._posting += (port,)
+
+    def end_post(self, port: Port) -> None:
+        """Its body has come, or will not come."""
+        self._posting = tuple([other for other in self._posting if other is not port])
+
+    def take(
+        self,
+        port: Port,
+        packets: Sequence[Packet],
+        nbytes: int,
+        taken: Callable[[RemoteProtocolError | None], None],
+    ) -> None:
+        """The packets of one POST. ``taken`` is called once, when the last of them has been taken, with what was
+        wrong with one of them.
+        """
+        post = Post(port, iter(packets), taken)
+        self._posts += (post,)
+        meter = self._session.meter
+        if meter is not None and meter.spend(len(packets), nbytes):
+            self.pay_debt()
+        self._take(post)
+
+    def _take(self, post: Post) -> None:
+        post.is_suspended = False
+        for packet in post.packets:
+            self._session.receive(post.port, packet)
+            if self.holds and post.port is self._session.port:
+                post.is_suspended = True
+                return
+        self._posts = tuple([other for other in self._posts if other is not post])
+        post.taken(post.failure)
+
+    def port_failed(self, port: Port, error: RemoteProtocolError) -> None:
+        """The answer to what is being taken on ``port`` says so."""
+        for post in self._posts:
+            if post.port is port:
+                post.failure = error
+
+    def end(self) -> None:
+        """The session ends: answer what waits for an answer."""
+        posts, self._posts = self._posts, ()
+        for post in posts:
+            if post.is_suspended:
+                post.taken(post.failure)

@@ -244,11 +244,12 @@ class Negotiator:
         if port is None or isinstance(port, WebSocketPort):
             raise _mismatch(session)
         is_jsonp = jsonp_index(exchange.request) is not None
-        session.begin_post(port)
-        exchange.lost = partial(session.end_post, port)
+        intake = session.intake
+        intake.begin_post(port)
+        exchange.lost = partial(intake.end_post, port)
 
         def received(body: bytes) -> None:
-            session.end_post(port)
+            intake.end_post(port)
             exchange.lost = None
             if session.http_port(transport) is not port:
                 self.refuse(exchange, _mismatch(session))  # it was upgraded, or ended, while the body came
@@ -256,7 +257,7 @@ class Negotiator:
             self._receive(exchange, session, port, _jsonp_body(body) if is_jsonp else body)
 
         def refused(refusal: RefusedError) -> None:
-            session.end_post(port)
+            intake.end_post(port)
             exchange.lost = None
             session.close(reasons.PARSE_ERROR)
             self.refuse(exchange, refusal)
@@ -277,8 +278,7 @@ class Negotiator:
             else:  # it was counted when it was found
                 refuse(exchange, failure)
 
-        session.spend(len(packets), len(body))
-        session.receive_all(port, packets, taken)
+        session.intake.take(port, packets, len(body), taken)
 
 
 def _mismatch(session: Session) -> RequestRefused:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from .errors import RefusedError
 from .outbound import Run
 from .request import Headers, HttpRequest
+
+#: A port that streams is paused once it holds so many bytes which the kernel has not taken. Little, so that what
+#: waits for a slow client waits in its session, where newer messages may replace it.
+PORT_BUFFER_BYTES: Final = 16 * 1024
 
 
 class HttpExchange(Protocol):

@@ -22,12 +22,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import catalogue, reasons
+from .conflation import Conflated, Kept, behind, divide_rest
 from .errors import RefusedError, RemoteProtocolError, RequestRefused
-from .intake import Hold, Post, RateMeter
+from .intake import Hold, Intake, RateMeter
 from .outbound import OutboundMessage, Run
 from .protocol.lifecycle import Signal, State, advance
 from .protocol.packets import Packet, PacketType
@@ -46,6 +47,8 @@ _PROBE_ANSWER: Final = OutboundMessage(b"3probe")
 
 #: How long a client without an open request may take to fetch the news that it was disconnected.
 GOODBYE_TIMEOUT_S: Final = 10.0
+#: Of what waits conflated, so much leaves at a time; until it does, it can be replaced.
+CONFLATED_PORTION_BYTES: Final = 32 * 1024
 #: How long a sender waits for a client that takes nothing before it goes on filling the buffer.
 STALL_S: Final = 0.25
 
@@ -75,13 +78,10 @@ class Session:
         "_awaits_pong",
         "_candidate",
         "_close_by",
-        "_held_until",
-        "_holds",
+        "_intake",
         "_is_probed",
         "_parting",
         "_ping_due",
-        "_posting",
-        "_posts",
         "_room",
         "_stalled",
         "_upgrade_by",
@@ -89,6 +89,7 @@ class Session:
         "application",
         "application_deadline",
         "close_reason",
+        "conflated",
         "engine",
         "id",
         "is_accepted",
@@ -114,11 +115,13 @@ class Session:
         self.port: Port | None = None
         #: What waits to be written.
         self.run: Run | None = None
+        #: What waits behind it, the newest of each key alone; only while the port takes nothing.
+        self.conflated: Conflated | None = None
         #: Whether the engine will flush this session at the end of the turn.
         self.is_queued = False
         #: Whether the application has accepted it, and is to be told of its end.
         self.is_accepted = False
-        #: Bytes the kernel had not taken when the port last paused.
+        #: Bytes beside ``run``: what the kernel had not taken when the port last paused, and what is conflated.
         self.stuck_bytes = 0
         self.close_reason = ""
         #: For the layer above: its own state of this session, and a deadline it may set (0: none).
@@ -128,7 +131,6 @@ class Session:
         self.wheel_slot = UNSCHEDULED
         self._candidate: Port | None = None
         self._is_probed = False
-        self._posting: tuple[Port, ...] = ()  # those for which a POST is being received
         self._awaits_pong = False
         self._ping_due = 0.0
         self._upgrade_by = 0.0
@@ -136,9 +138,7 @@ class Session:
         self._parting: Run | None = None  # the last that the client has to be told, once it comes for it
         self._room: asyncio.Future[None] | None = None
         self._stalled = False
-        self._holds = Hold.NONE
-        self._posts: tuple[Post, ...] = ()  # those that were received, and whose packets are being taken
-        self._held_until = 0.0
+        self._intake: Intake | None = None
         self.meter = None if engine.rates is None else RateMeter(engine.rates, engine.now())
 
     # -- what python-socketio's admin interface and applications read ------------------------------------
@@ -189,6 +189,8 @@ class Session:
         self.port = port
         self._ping_due = self.engine.now() + self.engine.ping_interval_s
         self.arm()
+        if self.conflated is not None:
+            self.queue()
 
     def arm(self) -> None:
         """Put the wheel entry at the nearest deadline."""
@@ -203,8 +205,8 @@ class Session:
             nearest = min(nearest, self._upgrade_by)
         if self.application_deadline:
             nearest = min(nearest, self.application_deadline)
-        if self._held_until:
-            nearest = min(nearest, self._held_until)
+        if self._intake is not None and self._intake.paid_at:
+            nearest = min(nearest, self._intake.paid_at)
         port_deadline = None if self.port is None else self.port.deadline()
         if port_deadline is not None:
             nearest = min(nearest, port_deadline)
@@ -218,9 +220,8 @@ class Session:
             self.drop_candidate(RemoteProtocolError(catalogue.UPGRADE_TIMEOUT))
         if self._beats(now):
             return
-        if self._held_until and now >= self._held_until:
-            self._held_until = 0.0
-            self.let_go(Hold.RATE)
+        if self._intake is not None:
+            self._intake.on_deadline(now)
         if self.application_deadline and now >= self.application_deadline:
             self.application_deadline = 0.0
             self.engine.application_deadline(self)
@@ -236,7 +237,7 @@ class Session:
         """
         if self.state >= State.CLOSING:
             return False
-        if self._holds:
+        if self.is_held:
             self._ping_due = max(self._ping_due, now)  # its pong may be among what we do not read
             return False
         timed_out = (
@@ -286,6 +287,9 @@ class Session:
 
     def flush(self) -> None:
         """Write what waits, if the port can take it."""
+        if self.conflated is not None:
+            self._flush_conflated()
+            return
         run = self.run
         port = self.port
         if run is not None and port is not None and port.writable and self.state < State.CLOSING:
@@ -297,30 +301,117 @@ class Session:
             if self._room is not None or self._stalled:
                 self._has_room()
 
+    def _flush_conflated(self) -> None:
+        """``flush`` where some of what waits is conflated: what is reliable goes first.
+
+        A portion at a time, so that what the port does not take can still be replaced.
+        """
+        port = self.port
+        rest: Run | None = None
+        while rest is None and port is not None and port.writable and self.state < State.CLOSING:
+            kept = [] if self.conflated is None else self._take_conflated(CONFLATED_PORTION_BYTES)
+            # In one write: the answer of a poll has to carry both.
+            run, self.run = behind(self.run, kept), None
+            if run is None:
+                break
+            rest = port.write(run)
+            if rest is not None and self.state < State.CLOSING:
+                self.run, left = divide_rest(rest, kept)
+                if left:
+                    self.conflated = self.conflated or Conflated()
+                    self.conflated.put_back(left)
+            self._has_room()
+        if self.state < State.CLOSING:
+            self._measure()
+
+    def _take_conflated(self, nbytes: int) -> list[Kept]:
+        conflated = self.conflated
+        if conflated is None:
+            return []
+        taken = conflated.take(nbytes)
+        if not conflated:
+            self.conflated = None
+        return taken
+
+    def conflate(self, key: Hashable, message: OutboundMessage) -> None:
+        """Send ``message``; while the client takes nothing, it waits for it only until there is a newer one of ``key``.
+
+        What waits so comes after everything that waits reliably.
+        """
+        if self.takes_conflated():
+            self.send(message)
+        else:
+            self.keep_newest(key, message)
+
+    def takes_conflated(self) -> bool:
+        """Whether a conflated message is sent like any other now."""
+        return self.conflated is None and self.is_ready()
+
+    def keep_newest(self, key: Hashable, message: OutboundMessage) -> bool:
+        """Let ``message`` wait as the newest of ``key``; False where it will not be written, since the session ends."""
+        if self.state >= State.CLOSING:
+            self.engine.counters.dropped_closed += 1
+            return False
+        if self.conflated is None:
+            self.conflated = Conflated()
+        if self.conflated.put(key, message):
+            self.engine.counters.conflated += 1
+        if self.port is not None and self.port.writable:
+            self.queue()
+            return True
+        return self._is_within_bound()
+
+    def withdraw_conflated(self, is_meant: Callable[[Hashable], bool]) -> list[OutboundMessage]:
+        """What waits conflated under keys that ``is_meant`` accepts; it waits no more."""
+        if self.conflated is None:
+            return []
+        withdrawn = self.conflated.withdraw(is_meant)
+        if not self.conflated:
+            self.conflated = None
+        self._measure()
+        return withdrawn
+
     def has_grown(self) -> bool:
         """The run is long, or the port stuck: write through, or enforce the bound.
 
         False where the last message will not be written, since the session is ending.
         """
-        run = self.run
-        if run is None or self.state >= State.CLOSING:
+        if self.run is None or self.state >= State.CLOSING:
             self.run = None
             return False
         if self.port is not None and self.port.writable:
             self.flush()
             return True
-        if self.port is not None:
-            self.stuck_bytes = self.port.buffered_bytes()
-        waiting = run.nbytes + self.stuck_bytes
-        if waiting > self.engine.max_buffered_bytes and (run.parent is not None or self.stuck_bytes):
-            detail = f"{waiting} bytes wait, max_buffered_bytes is {self.engine.max_buffered_bytes}"
-            self.close(reasons.SLOW_CLIENT, detail=detail)
-            return False
-        return True
+        return self._is_within_bound()
+
+    def _measure(self) -> None:
+        """Bring ``stuck_bytes`` up to date."""
+        port = self.port
+        stuck = 0 if port is None or port.writable else port.buffered_bytes()
+        self.stuck_bytes = stuck if self.conflated is None else stuck + self.conflated.nbytes
+
+    def _is_within_bound(self) -> bool:
+        """Enforce ``max_buffered_bytes``. A single message may be larger where nothing else waits."""
+        self._measure()
+        run, conflated = self.run, self.conflated
+        waiting = self.stuck_bytes if run is None else self.stuck_bytes + run.nbytes
+        if waiting <= self.engine.max_buffered_bytes:
+            return True
+        if run is None:
+            is_single = conflated is not None and len(conflated) == 1 and conflated.nbytes == waiting
+        else:
+            is_single = run.parent is None and not self.stuck_bytes
+        if is_single:
+            return True
+        detail = f"{waiting} bytes wait, max_buffered_bytes is {self.engine.max_buffered_bytes}"
+        self.close(reasons.SLOW_CLIENT, detail=detail)
+        return False
 
     def backlog(self) -> int:
         """Bytes that wait here and in the port."""
         waiting = 0 if self.run is None else self.run.nbytes
+        if self.conflated is not None:
+            waiting += self.conflated.nbytes
         return waiting if self.port is None else waiting + self.port.buffered_bytes()
 
     def held_bytes(self) -> int:
@@ -374,84 +465,23 @@ class Session:
                 error = RemoteProtocolError(catalogue.UNEXPECTED_PACKET, type=packet.type.name.lower())
                 self.port_failed(port, error)
 
-    def receive_all(
-        self, port: Port, packets: Iterable[Packet], taken: Callable[[RemoteProtocolError | None], None]
-    ) -> None:
-        """The packets of one POST. ``taken`` is called once, when the last of them has been taken, with what was
-        wrong with one of them.
-        """
-        post = Post(port, iter(packets), taken)
-        self._posts += (post,)
-        self._take(post)
-
-    def _take(self, post: Post) -> None:
-        post.is_suspended = False
-        for packet in post.packets:
-            self.receive(post.port, packet)
-            if self._holds and post.port is self.port:
-                post.is_suspended = True
-                return
-        self._posts = tuple([other for other in self._posts if other is not post])
-        post.taken(post.failure)
-
-    def spend(self, packets: int, nbytes: int) -> None:
-        """So much has been received by POST."""
-        if self.meter is not None and self.meter.spend(packets, nbytes):
-            self.pay_debt()
-
-    def pay_debt(self) -> None:
-        """Read no more until what was received is within the client's rates."""
-        if self.meter is None or self.state >= State.CLOSING:
-            return
-        now = self.engine.now()
-        debt_s = self.meter.debt_s(now)
-        if debt_s:
-            self.engine.counters.throttled += 1
-            self._held_until = now + debt_s
-            self.hold(Hold.RATE)
-            self.arm()
-
-    def hold(self, cause: Hold) -> None:
-        """Read nothing from the client until ``let_go``; its heartbeat does not run out meanwhile."""
-        if not self._holds and self.port is not None:
-            self.port.pause_reading()
-        self._holds |= cause
-
-    def let_go(self, cause: Hold) -> None:
-        """This cause to hold the client is over. Reading goes on in a later turn of the loop."""
-        if self._holds & cause:
-            self._holds &= ~cause
-            if not self._holds:
-                self.engine.loop.call_soon(self._resume)
+    @property
+    def intake(self) -> Intake:
+        """What is special about taking in what the client sends; made on first use."""
+        if self._intake is None:
+            self._intake = Intake(self)
+        return self._intake
 
     @property
     def is_held(self) -> bool:
-        return self._holds != Hold.NONE
+        """Whether nothing is read from the client just now."""
+        return self._intake is not None and self._intake.holds != Hold.NONE
 
-    def _resume(self) -> None:
-        if self._holds or self.state >= State.CLOSING:
-            return
+    def taken_up_again(self) -> None:
+        """The client is read again: what it has to answer may have come meanwhile, so its time begins anew."""
         if self._awaits_pong:
             self._ping_due = max(self._ping_due, self.engine.now())
             self.arm()
-        for post in self._posts:
-            if post.is_suspended and not self._holds:
-                self._take(post)
-        if self.port is not None and not self._holds:
-            self.port.resume_reading()
-
-    def begin_post(self, port: Port) -> None:
-        """A POST for ``port`` has come.
-
-        Raises: RequestRefused where another for the same port is still being taken; the session is closed then.
-        """
-        if port in self._posting or any(post.port is port for post in self._posts):
-            self.close(reasons.PARSE_ERROR)
-            raise RequestRefused(catalogue.OVERLAPPING_POST)
-        self._posting += (port,)
-
-    def end_post(self, port: Port) -> None:
-        self._posting = tuple([other for other in self._posting if other is not port])
 
     def http_port(self, transport: str) -> Port | None:
         """The port that ``transport`` names, in use or trying to."""
@@ -504,10 +534,10 @@ class Session:
         old, self.port = self.port, candidate
         self._candidate = None
         self.state = advance(self.state, Signal.UPGRADE_ENDED)
-        self.stuck_bytes = 0 if candidate.writable else candidate.buffered_bytes()
+        self._measure()
         if old is not None:
             old.detach()
-        if self._holds:
+        if self.is_held:
             candidate.pause_reading()
         self.engine.counters.upgrades += 1
         self.flush()
@@ -529,9 +559,9 @@ class Session:
 
     def port_paused(self, port: Port) -> None:
         if port is self.port:
-            self.stuck_bytes = port.buffered_bytes()
-            if self.run is not None:
-                self.has_grown()
+            self._measure()
+            if self.run is not None or self.conflated is not None:
+                self._is_within_bound()
 
     def port_resumed(self, port: Port) -> None:
         if port is self.port and port.writable:
@@ -551,9 +581,8 @@ class Session:
 
     def port_failed(self, port: Port, error: RemoteProtocolError) -> None:
         """The peer broke the protocol on ``port``."""
-        for post in self._posts:
-            if post.port is port:
-                post.failure = error
+        if self._intake is not None:
+            self._intake.port_failed(port, error)
         if port is self._candidate:
             self.drop_candidate(error)
         elif port is self.port and self.state < State.CLOSING:
@@ -574,10 +603,10 @@ class Session:
             self.drop_candidate(RemoteProtocolError(catalogue.UPGRADE_CUT))
         self.state = advance(self.state, Signal.CLOSE_BEGUN)
         self.close_reason = reason
-        run, self.run = self.run, None
+        conflated, self.conflated = self.conflated, None
+        run, self.run = behind(self.run, conflated or ()), None
         self.stuck_bytes = 1  # sends whoever broadcasts by way of has_grown, which refuses
         self._has_room()
-        posts, self._posts = self._posts, ()
         if self.is_accepted:
             self.engine.session_closes(self)
         closing = catalogue.CLOSINGS.get(reason)
@@ -590,9 +619,9 @@ class Session:
         else:
             self._close_by = self.engine.now() + GOODBYE_TIMEOUT_S
             self.arm()
-        for post in posts:
-            if post.is_suspended:
-                post.taken(post.failure)
+        if self._intake is not None:
+            self._intake.end()
+            self._intake = None
 
     def _leave(self, run: Run | None, reason: str, code: int | None, told: str) -> Run | None:
         """Good-bye on the port; what is left to be said when the client comes for it."""

@@ -14,7 +14,7 @@ from . import catalogue, reasons
 from .errors import RequestRefused
 from .outbound import OutboundMessage, Run
 from .polling import CLOSE, NOOP
-from .ports import HttpExchange
+from .ports import PORT_BUFFER_BYTES, HttpExchange
 from .protocol.http1 import LAST_CHUNK, encode_chunk, encode_response_head
 from .request import Headers, HttpRequest
 
@@ -196,7 +196,7 @@ class XhrStreamingPort:
                 self._response.abort()
             else:
                 self._response.end()
-        transport.set_write_buffer_limits()
+        transport.set_write_buffer_limits(PORT_BUFFER_BYTES)
         self._response = response
         self._response_ends = now + self._max_s
         self._resume_by = 0.0

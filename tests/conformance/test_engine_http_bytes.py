@@ -472,7 +472,7 @@ async def test_a_second_post_is_refused_and_ends_the_session(echo_engine: Any) -
     async with await client.begin("POST", target, headers={"Content-Length": "100"}) as first:
         await first.send(b"4half")
         session = server.engine.sockets[sid]
-        await eventually(lambda: session._posting, "the first POST")
+        await eventually(lambda: session.intake._posting, "the first POST")
         assert (await client.post(sid, "4whole")).status == 400
     assert (await client.get(sid)).status == 400
     assert server.disconnected == [(sid, "parse error")]
@@ -486,9 +486,9 @@ async def test_a_post_that_breaks_off_leaves_the_session_usable(echo_engine: Any
     broken = await client.begin("POST", target, headers={"Content-Length": "100"})
     await broken.send(b"4half")
     session = server.engine.sockets[sid]
-    await eventually(lambda: session._posting, "the POST")
+    await eventually(lambda: session.intake._posting, "the POST")
     broken.abort()
-    await eventually(lambda: not session._posting, "its end")
+    await eventually(lambda: not session.intake._posting, "its end")
     assert (await client.post(sid, "4whole")).text == "ok"
     assert (await client.get(sid)).text == "4whole"
 

@@ -25,13 +25,14 @@ LAYERS = (
         "transports.protocol.websocket_handshake",
         "transports.protocol.permessage_deflate",
     ),
-    ("transports.outbound", "transports.ports", "transports.timers", "transports.cors"),
+    ("transports.outbound", "transports.conflation", "transports.ports", "transports.timers", "transports.cors"),
     ("transports.admission", "transports.budget", "transports.intake"),
     ("transports.websocket_connection", "transports.websocket", "transports.polling", "transports.xhr_streaming"),
     ("transports.session",),
     ("transports.negotiation",),
     ("transports.engine",),
-    ("transports.hosts", "transports.hosts.bodies", "transports.hosts.listener", "transports.hosts.aiohttp"),
+    ("transports.hosts", "transports.hosts.bodies", "transports.hosts.unsent"),
+    ("transports.hosts.listener", "transports.hosts.aiohttp"),
 )
 RANK = {name: rank for rank, name in enumerate(name for line in LAYERS for name in line)}
 
@@ -58,6 +59,7 @@ IMPURE = {
 }
 PURE = [
     "transports.catalogue",
+    "transports.conflation",
     "transports.errors",
     "transports.forwarded",
     "transports.outbound",

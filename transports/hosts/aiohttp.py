@@ -29,6 +29,7 @@ from .bodies import (
     too_slow,
     unknown_coding,
 )
+from .unsent import limit_unsent
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -198,6 +199,7 @@ class Exchange:
         handler: Any = self._aiohttp_request.protocol
         if transport.is_closing() or handler.transport is None:
             raise ConnectionResetError("the peer is gone")
+        limit_unsent(transport.get_extra_info("socket"))
         tail = _Tail()
         if self._aiohttp_request.headers.get("Upgrade"):
             handler.set_parser(tail)

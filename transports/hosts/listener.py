@@ -34,6 +34,7 @@ from ..protocol.timing_wheel import UNSCHEDULED
 from ..request import Headers, HttpRequest
 from ..timers import Timers
 from .bodies import CONTINUE, LINGER_S, REQUEST_TIMEOUT_S, Body, awaits_continue, too_slow, unknown_coding
+from .unsent import limit_unsent
 
 logger = logging.getLogger("tidegate.listener")
 
@@ -66,6 +67,8 @@ class Listener:
         self.request_timeout_s = request_timeout_s
         self.keepalive_timeout_s = keepalive_timeout_s
         self.linger_s = linger_s
+        #: Whether connections have it from the listening socket, which costs nothing for each.
+        self.inherits_unsent_limit = False
         #: Those that speak HTTP to us, with or without a request.
         self.connections: set[Connection] = set()
         #: How many of them each address has, where those are limited.
@@ -387,6 +390,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the peer is gone")
+        if not self._listener.inherits_unsent_limit:
+            limit_unsent(transport.get_extra_info("socket"))
         unread, self._buffer = self._buffer, b""
         self._exchange = None
         self._leave()

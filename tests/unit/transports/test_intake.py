@@ -73,11 +73,11 @@ def test_held_client_is_not_read_and_its_heartbeat_does_not_run_out(
     engine: Engine, open_session: OpenSession, loop: FakeLoop
 ) -> None:
     session, port = open_session(engine)
-    session.hold(Hold.HANDLERS)
+    session.intake.hold(Hold.HANDLERS)
     assert port.calls == ["pause"]
     loop.advance(500)
     assert session.connected
-    session.let_go(Hold.HANDLERS)
+    session.intake.let_go(Hold.HANDLERS)
     loop.settle()
     assert port.calls == ["pause", "resume"]
     session.receive(port, PONG)  # type: ignore[arg-type]
@@ -92,9 +92,9 @@ def test_held_client_that_is_let_go_has_the_whole_time_for_its_pong(
 ) -> None:
     session, _ = open_session(engine)
     loop.advance(26)
-    session.hold(Hold.HANDLERS)
+    session.intake.hold(Hold.HANDLERS)
     loop.advance(300)
-    session.let_go(Hold.HANDLERS)
+    session.intake.let_go(Hold.HANDLERS)
     loop.advance(19)
     assert session.connected
     loop.advance(2)
@@ -103,14 +103,14 @@ def test_held_client_that_is_let_go_has_the_whole_time_for_its_pong(
 
 def test_each_cause_holds_for_itself(engine: Engine, open_session: OpenSession, loop: FakeLoop) -> None:
     session, port = open_session(engine)
-    session.hold(Hold.HANDLERS)
-    session.hold(Hold.RATE)
-    session.let_go(Hold.RATE)
-    session.let_go(Hold.RATE)
+    session.intake.hold(Hold.HANDLERS)
+    session.intake.hold(Hold.RATE)
+    session.intake.let_go(Hold.RATE)
+    session.intake.let_go(Hold.RATE)
     loop.settle()
     assert port.calls == ["pause"]
-    session.let_go(Hold.HANDLERS)
-    session.hold(Hold.HANDLERS)
+    session.intake.let_go(Hold.HANDLERS)
+    session.intake.hold(Hold.HANDLERS)
     loop.settle()
     assert port.calls == ["pause", "pause"], "held again before reading went on"
 
@@ -120,9 +120,10 @@ def test_client_over_its_rates_is_read_again_when_its_debt_is_paid(
 ) -> None:
     engine = make_engine(packets_per_second=10, bytes_per_second=0)
     session, port = open_session(engine)
-    session.spend(20, 100)
+    noops = [Packet(PacketType.NOOP, "")]
+    session.intake.take(port, noops * 20, 100, lambda _: None)  # type: ignore[arg-type]
     assert not session.is_held
-    session.spend(30, 100)
+    session.intake.take(port, noops * 30, 100, lambda _: None)  # type: ignore[arg-type]
     assert session.is_held
     assert engine.counters.throttled == 1
     loop.advance(2.9)
@@ -137,9 +138,9 @@ def test_session_that_ends_while_held_ends(
     engine: Engine, open_session: OpenSession, loop: FakeLoop, cause: Hold
 ) -> None:
     session, port = open_session(engine)
-    session.hold(cause)
+    session.intake.hold(cause)
     session.close(reasons.SERVER_DISCONNECT)
-    session.let_go(cause)
+    session.intake.let_go(cause)
     loop.advance(100)
     assert session.closed
     assert "resume" not in port.calls
@@ -150,10 +151,10 @@ def test_upgrade_of_a_held_session_is_held_too(engine: Engine, open_session: Ope
     candidate = FakePort("websocket")
     session.begin_upgrade(candidate)  # type: ignore[arg-type]
     session.receive(candidate, Packet(PacketType.PING, "probe"))  # type: ignore[arg-type]
-    session.hold(Hold.HANDLERS)
+    session.intake.hold(Hold.HANDLERS)
     session.receive(candidate, Packet(PacketType.UPGRADE, ""))  # type: ignore[arg-type]
     assert candidate.calls == ["pause"]
-    session.let_go(Hold.HANDLERS)
+    session.intake.let_go(Hold.HANDLERS)
     loop.settle()
     assert candidate.calls == ["pause", "resume"]
 
@@ -169,7 +170,7 @@ def received(engine: Engine) -> list[Any]:
     def receive(sid: str, data: Any) -> None:
         seen.append(data)
         if data == "stop":
-            engine.sockets[sid].hold(Hold.HANDLERS)
+            engine.sockets[sid].intake.hold(Hold.HANDLERS)
 
     engine.on("message", receive)
     return seen
@@ -187,10 +188,10 @@ def test_post_is_answered_when_its_last_packet_is_taken(
     target = f"EIO=4&transport=polling&sid={sid}"
     post = ask(engine, request(target, "POST"), b"4a\x1e4stop\x1e4b\x1e4stop\x1e4c")
     assert (received, post.answers) == (["a", "stop"], 0)
-    engine.sockets[sid].let_go(Hold.HANDLERS)
+    engine.sockets[sid].intake.let_go(Hold.HANDLERS)
     loop.settle()
     assert (received, post.answers) == (["a", "stop", "b", "stop"], 0)
-    engine.sockets[sid].let_go(Hold.HANDLERS)
+    engine.sockets[sid].intake.let_go(Hold.HANDLERS)
     loop.settle()
     assert received[4:] == ["c"]
     assert (post.status, post.body, post.answers) == (200, b"ok", 1)
@@ -212,7 +213,7 @@ def test_packet_that_is_wrong_after_a_hold_refuses_the_post(
 ) -> None:
     sid = handshake(engine, ask)
     post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), b"4stop\x1e0")
-    engine.sockets[sid].let_go(Hold.HANDLERS)
+    engine.sockets[sid].intake.let_go(Hold.HANDLERS)
     loop.settle()
     assert post.error == (400, 3)
     assert b"Unexpected open packet" in post.body

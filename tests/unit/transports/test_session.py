@@ -275,11 +275,11 @@ def test_packets_of_a_port_of_the_past_are_ignored(engine: Engine, open_session:
 
 def test_two_posts_at_once_end_the_session(engine: Engine, open_session: OpenSession) -> None:
     session, port = open_session(engine)
-    session.begin_post(port)
-    session.end_post(port)
-    session.begin_post(port)
+    session.intake.begin_post(port)
+    session.intake.end_post(port)
+    session.intake.begin_post(port)
     with pytest.raises(RequestRefused):
-        session.begin_post(port)
+        session.intake.begin_post(port)
     assert session.close_reason == reasons.PARSE_ERROR
 
 
