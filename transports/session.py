@@ -549,13 +549,13 @@ class Session:
             self.drop_candidate(error)
         elif port is self.port and self.state < State.CLOSING:
             self.engine.note_refusal(error.refusal, error.message, self.request, self.id)
-            self.close(error.refusal.reason or reasons.PARSE_ERROR, error.close_code)
+            self.close(error.refusal.reason or reasons.PARSE_ERROR, error.close_code, said=error.message)
 
     # -- end -------------------------------------------------------------------------------------------
 
-    def close(self, reason: str, code: int | None = None, *, detail: str = "") -> None:
+    def close(self, reason: str, code: int | None = None, *, detail: str = "", said: str = "") -> None:
         """Say good-bye and end. ``code`` is the WebSocket close code, by default the catalogue's for ``reason``.
-        ``detail`` is for the log.
+        ``detail`` is for the log; ``said`` is what a WebSocket is told, by default the reason.
 
         What waits is still written where the client can take it, except to a slow one.
         """
@@ -575,7 +575,7 @@ class Session:
         if closing is not None:
             self.engine.note_refusal(closing, detail or reason, self.request, self.id)
             code = code or closing.close_code
-        self._parting = self._leave(run, reason, code)
+        self._parting = self._leave(run, reason, code, said)
         if self._parting is None:
             self._finish()
         else:
@@ -584,7 +584,7 @@ class Session:
         if unread is not None and self._holds:
             unread.taken(unread.failure)
 
-    def _leave(self, run: Run | None, reason: str, code: int | None) -> Run | None:
+    def _leave(self, run: Run | None, reason: str, code: int | None, said: str) -> Run | None:
         """Good-bye on the port; what is left to be said when the client comes for it."""
         port = self.port
         if port is None:
@@ -596,7 +596,7 @@ class Session:
             code = CloseCode.PROTOCOL_ERROR if reason == reasons.PARSE_ERROR else CloseCode.NORMAL
         if reason == reasons.PING_TIMEOUT:
             run = None
-        left = port.close(run, code=code, reason=reason, by_client=reason == reasons.CLIENT_DISCONNECT)
+        left = port.close(run, code=code, reason=said or reason, by_client=reason == reasons.CLIENT_DISCONNECT)
         return left if reason in _WAITS_FOR_CLIENT else None
 
     def say_goodbye(self) -> None:
