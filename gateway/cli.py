@@ -43,7 +43,7 @@ from gateway.settings import (
 
 _log = logging.getLogger(__name__)
 
-COMMANDS = ("serve", "config")
+COMMANDS = ("serve", "config", "refusals")
 TLS_NAMES = ("certfile", "keyfile", "keyfile_password")
 
 EPILOG = f"""\
@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise SettingsError(unknown)
             parser.print_help(sys.stderr)
             return 2
+        if arguments.command == "refusals":
+            return _refusals(arguments, extras)
         if getattr(arguments, "markdown", False):
             sys.stdout.write(markdown())
             return 0
@@ -94,6 +96,28 @@ def _serve(settings: Settings) -> int:
         _log.debug("serve failed", exc_info=True)
         _complain(_os_problem(exc, settings))
         return 1
+    return 0
+
+
+def _refusals(arguments: argparse.Namespace, extras: Sequence[str]) -> int:
+    from gateway import refusal_docs  # here, since only this command needs the catalogue
+
+    name: str | None = arguments.name
+    problems = _unknown_arguments(extras, arguments.flags, "refusals", "NAME")
+    if name is not None and arguments.markdown:
+        problems.append(Problem(name, name, "--markdown writes the page of all refusals; leave the name out"))
+    elif name is not None and name not in refusal_docs.BY_NAME:
+        problems.append(Problem(name, name, f"there is no such refusal{refusal_docs.hint(name)}"))
+    if problems:
+        raise SettingsError(problems)
+    if arguments.markdown:
+        text = refusal_docs.markdown()
+    elif name is None:
+        text = refusal_docs.as_json() if arguments.json else refusal_docs.as_table()
+    else:
+        row = refusal_docs.BY_NAME[name]
+        text = refusal_docs.as_json([row]) if arguments.json else refusal_docs.as_text(row)
+    sys.stdout.write(text)
     return 0
 
 
@@ -183,19 +207,23 @@ def _tls_problems(resolution: Resolution) -> list[Problem]:
     return []
 
 
-def _unknown_arguments(extras: Sequence[str], known: Sequence[str]) -> list[Problem]:
+def _unknown_arguments(
+    extras: Sequence[str], known: Sequence[str], command: str = "serve", positional: str = "APP"
+) -> list[Problem]:
     options = [extra.partition("=")[0] for extra in extras if extra.startswith("-")]
     if options:
         known = [*known, "--help", "--version"]
-        return [Problem(option, option, f"there is no such option{_hint(option, known)}") for option in options]
-    return [Problem(extra, extra, "is one argument too many; there can be one APP") for extra in extras]
+        return [
+            Problem(option, option, f"there is no such option{_hint(option, known, command)}") for option in options
+        ]
+    return [Problem(extra, extra, f"is one argument too many; there can be one {positional}") for extra in extras]
 
 
-def _hint(option: str, known: Sequence[str]) -> str:
+def _hint(option: str, known: Sequence[str], command: str) -> str:
     # `--ping-interval` is closer in meaning to `--ping-interval-s` than any distance of letters says.
     longer = [flag for flag in known if flag.startswith(option)]
     hint = f"; did you mean {longer[0]!r}?" if len(longer) == 1 else did_you_mean(option, known)
-    return hint or "; `tidegate serve --help` lists those that there are"
+    return hint or f"; `tidegate {command} --help` lists those that there are"
 
 
 # --- The command line
@@ -237,6 +265,19 @@ def _parser() -> argparse.ArgumentParser:
     for command in (serve, config):
         command.add_argument("--config", metavar="FILE", help=f"TOML file with settings (${CONFIG_VARIABLE})")
         command.set_defaults(flags=["--config", "--json", *_add_settings(command)])
+    refusals = commands.add_parser(
+        "refusals",
+        usage="tidegate refusals [--json | --markdown] [NAME]",
+        help="list what the gateway refuses, and what the client is told",
+        description="List the refusals: the name under which each is counted and logged, the HTTP status and WebSocket "
+        "close code, whether the client should come back (no, anew, later), and what it is told.",
+        allow_abbrev=False,
+    )
+    refusals.add_argument("name", nargs="?", metavar="NAME", help="show this one in full")
+    form = refusals.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--markdown", action="store_true", help="print the page docs/refusals.md")
+    refusals.set_defaults(flags=["--json", "--markdown"])
     return parser
 
 

@@ -10,7 +10,8 @@ import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
-const BUDGET_BYTES = 6 * 1024;
+// About a third of what is ours is the table of refusals.
+const BUDGET_BYTES = 7 * 1024;
 const OURS = "tidegate-client.min.js";
 const STOCK = ["socket.io.min.js", "socket.io.msgpack.min.js"];
 // What the published msgpack build holds besides the packages that ours bundles too.

@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 import { Downstream } from "../src/transports/downstream.js";
-import type { StreamEvents } from "../src/transports/http.js";
+import type { StreamEnd, StreamEvents } from "../src/transports/http.js";
+
+function refused(status: number): StreamEnd {
+  return { kind: "refused", answer: { status, responseText: "", getResponseHeader: () => null } };
+}
 
 interface Response extends StreamEvents {
   ack: number;
@@ -13,6 +17,7 @@ class Line {
   readonly responses: Response[] = [];
   readonly records: string[] = [];
   readonly failures: { reason: string; isGone: boolean }[] = [];
+  readonly answers: (number | undefined)[] = [];
   timers = 0;
   stallTimeoutMs = 30_000;
   onRecord: (record: string) => void = () => {};
@@ -38,7 +43,10 @@ class Line {
       this.records.push(record);
       this.onRecord(record);
     },
-    onFail: (reason, _cause, isGone) => this.failures.push({ reason, isGone }),
+    onFail: (reason, _cause, isGone, answer) => {
+      this.failures.push({ reason, isGone });
+      this.answers.push(answer?.status);
+    },
     setTimer: (callback, ms) => {
       this.timers++;
       let isOn = true;
@@ -145,11 +153,12 @@ test("a refused resume fails at once, a broken server is asked again", () => {
   const line = new Line().start("4a");
   line.current.onEnd({ kind: "cut", cause: null });
   mock.timers.tick(100);
-  line.current.onEnd({ kind: "refused", status: 502 });
+  line.current.onEnd(refused(502));
   assert.equal(line.failures.length, 0);
   mock.timers.tick(200);
-  line.current.onEnd({ kind: "refused", status: 400 });
+  line.current.onEnd(refused(400));
   assert.deepEqual(line.failures, [{ reason: "the session is gone (400)", isGone: true }]);
+  assert.deepEqual(line.answers, [400]);
   mock.timers.tick(60_000);
   assert.equal(line.responses.length, 3);
 });
@@ -179,8 +188,8 @@ test("an end before confirmation is a failure", () => {
   for (const how of [
     { kind: "whole" },
     { kind: "cut", cause: null },
-    { kind: "refused", status: 400 },
-    { kind: "refused", status: 503 },
+    refused(400),
+    refused(503),
   ] as const) {
     const line = new Line();
     line.down.open();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { chooseHttp, type StreamEnd } from "../src/transports/http.js";
+import { chooseHttp, type ErrorAnswer, type StreamEnd } from "../src/transports/http.js";
 
 const REQUEST = { url: "http://example.test/socket.io/", headers: { "x-a": "b" }, withCredentials: false };
 
@@ -35,6 +35,9 @@ class FakeXhr {
   abort(): void {
     this.isAborted = true;
   }
+  getResponseHeader(name: string): string | null {
+    return name === "retry-after" ? "5" : null;
+  }
 
   head(status: number): void {
     this.status = status;
@@ -61,6 +64,12 @@ afterEach(() => {
   delete globals.XMLHttpRequest;
   globals.fetch = originalFetch;
 });
+
+function answerOf(end: StreamEnd | undefined): [number, string, string | null] {
+  assert.equal(end?.kind, "refused");
+  const { status, responseText, getResponseHeader } = end.answer;
+  return [status, responseText, getResponseHeader("retry-after")];
+}
 
 function listen(via: "fetch" | "xhr") {
   if (via === "xhr") globals.XMLHttpRequest = FakeXhr;
@@ -113,7 +122,8 @@ test("XMLHttpRequest: an error status is refused, a network error is a cut, an a
   FakeXhr.last.head(400);
   FakeXhr.last.text("4{}\u001e");
   FakeXhr.last.load();
-  assert.deepEqual(refused.seen, { heads: 0, records: [], end: { kind: "refused", status: 400 } });
+  assert.deepEqual([refused.seen.heads, refused.seen.records], [0, []]);
+  assert.deepEqual(answerOf(refused.seen.end), [400, "4{}\u001e", "5"]);
 
   const cut = listen("xhr");
   FakeXhr.last.onerror({ type: "error" });
@@ -126,15 +136,18 @@ test("XMLHttpRequest: an error status is refused, a network error is a cut, an a
   assert.equal(aborted.seen.end, undefined);
 });
 
-test("XMLHttpRequest: a post reports its status", () => {
+test("XMLHttpRequest: a post reports what went wrong", () => {
   globals.XMLHttpRequest = FakeXhr;
-  const outcomes: (number | Error)[] = [];
+  const outcomes: (ErrorAnswer | Error | undefined)[] = [];
   chooseHttp("xhr")?.post(REQUEST, "4a", (outcome) => outcomes.push(outcome));
   assert.equal(FakeXhr.last.method, "POST");
   assert.equal(FakeXhr.last.body, "4a");
   FakeXhr.last.status = 200;
   FakeXhr.last.load();
-  assert.deepEqual(outcomes, [200]);
+  assert.deepEqual(outcomes, [undefined]);
+  FakeXhr.last.status = 413;
+  FakeXhr.last.load();
+  assert.equal(outcomes[1], FakeXhr.last);
 });
 
 function respond(pieces: Uint8Array[], fail?: Error): void {
@@ -172,11 +185,23 @@ test("fetch: an end inside a record and a broken body are cuts", async () => {
   assert.equal(broken.seen.end?.kind, "cut");
 });
 
-test("fetch: an error status is refused", async () => {
-  globals.fetch = (async () => new Response("no", { status: 404 })) satisfies typeof fetch;
+test("fetch: an error status is refused, with what the answer says", async () => {
+  const headers = { "retry-after": "5" };
+  globals.fetch = (async () => new Response("no", { status: 404, headers })) satisfies typeof fetch;
   const { seen, ended } = listen("fetch");
   await ended;
-  assert.deepEqual(seen.end, { kind: "refused", status: 404 });
+  assert.deepEqual(answerOf(seen.end), [404, "no", "5"]);
+});
+
+test("fetch: a post reports what went wrong", async () => {
+  const post = () => new Promise<ErrorAnswer | Error | undefined>((resolve) => chooseHttp("fetch")?.post(REQUEST, "4a", resolve));
+  globals.fetch = (async () => new Response("ok")) satisfies typeof fetch;
+  assert.equal(await post(), undefined);
+  globals.fetch = (async () => new Response("no", { status: 413 })) satisfies typeof fetch;
+  assert.deepEqual(answerOf({ kind: "refused", answer: (await post()) as ErrorAnswer }), [413, "no", null]);
+  const failure = new Error("reset");
+  globals.fetch = (async () => Promise.reject(failure)) satisfies typeof fetch;
+  assert.equal(await post(), failure);
 });
 
 test("fetch is chosen before XMLHttpRequest, and nothing where there is neither", () => {

@@ -12,7 +12,7 @@ import msgpack
 import pytest
 
 import gateway
-from tests.support.raw import SEPARATOR, TEXT, EngineClient, WebSocket, closing
+from tests.support.raw import CLOSE, SEPARATOR, TEXT, EngineClient, WebSocket, closing
 from tests.support.waiting import eventually
 
 Start = Callable[[gateway.Server], Awaitable[EngineClient]]
@@ -417,6 +417,16 @@ async def test_malformed_packets_close_the_connection(socketio_server: Start, wh
     assert seen.disconnects == [("/", "parse error")]
     assert seen.messages == []
     assert server.eio.sockets == {}
+
+
+async def test_the_close_frame_says_what_was_wrong_with_a_packet(socketio_server: Start) -> None:
+    server, _ = create_server()
+    client = await socketio_server(server)
+    async with websocket(client) as ws:
+        await ws.send('42["message"')
+        while (frame := await ws.frame()).opcode != CLOSE:
+            pass
+        assert frame.payload == (1002).to_bytes(2, "big") + b"payload is not JSON"
 
 
 @pytest.mark.parametrize("packet", ['42["message"]', "431[]", '451-["message",{"_placeholder":true,"num":0}]'])

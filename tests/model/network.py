@@ -33,7 +33,6 @@ class Wire(asyncio.Transport):
         self._is_closing = False
         self._is_half_closed = False
         self._is_lost = False
-        self._high_water = HIGH_WATER
         self._is_read = True
         self._unread = b""
         self.is_jammed = False
@@ -54,7 +53,7 @@ class Wire(asyncio.Transport):
         self._decoder.feed(bytes(data))
         if self.is_jammed:
             self._backlog += len(data)
-            if self._backlog > self._high_water and not self._is_paused:
+            if self._backlog > HIGH_WATER and not self._is_paused:
                 self._is_paused = True
                 self._protocol.pause_writing()
 
@@ -62,8 +61,7 @@ class Wire(asyncio.Transport):
         return self._backlog
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        assert low is None
-        self._high_water = HIGH_WATER if high is None else high
+        """Ours are smaller than any that are asked for, so that short histories reach them."""
 
     def set_protocol(self, protocol: Any) -> None:
         self._protocol = protocol

@@ -1,12 +1,12 @@
-import type { Abort, StreamEnd, StreamEvents } from "./http.js";
+import type { Abort, ErrorAnswer, StreamEnd, StreamEvents } from "./http.js";
 
 export interface DownstreamHooks {
   /** Opens a response that goes on after `ack` records. */
   connect(ack: number, events: StreamEvents): Abort;
   onResponse(): void;
   onRecord(record: string): void;
-  /** There is no going on. `isGone`: the server says that it does not know the session. */
-  onFail(reason: string, cause: unknown, isGone: boolean): void;
+  /** There is no going on. `isGone`: the server says that it does not know the session. `answer`: how it says so. */
+  onFail(reason: string, cause: unknown, isGone: boolean, answer?: ErrorAnswer): void;
   setTimer(callback: () => void, ms: number): () => void;
   /** Silence after which a response is taken for dead; 0 for never. Asked anew each time. */
   stallTimeoutMs(): number;
@@ -136,12 +136,15 @@ export class Downstream {
     this.abort = undefined;
     this.stopTimer();
     if (this.state === "starting") {
-      if (how.kind === "refused") return this.fail(`answered with ${how.status}`, how.status, false);
+      if (how.kind === "refused") return this.refused(`answered with ${how.answer.status}`, how.answer, false);
       const reason = this.hasHead ? "the response ended before its first packet" : "the request failed";
       return this.fail(reason, how.kind === "cut" ? how.cause : null, false);
     }
-    if (how.kind === "refused" && how.status < 500 && how.status !== 408 && how.status !== 429) {
-      return this.fail(`the session is gone (${how.status})`, how.status, true);
+    if (how.kind === "refused") {
+      const { status } = how.answer;
+      if (status < 500 && status !== 408 && status !== 429) {
+        return this.refused(`the session is gone (${status})`, how.answer, true);
+      }
     }
     const wasSentAway = this.lastRecord === NOOP;
     if (this.state === "draining" && wasSentAway) return this.finishDrain();
@@ -160,9 +163,13 @@ export class Downstream {
     callback?.();
   }
 
-  private fail(reason: string, cause: unknown, isGone: boolean): void {
+  private refused(reason: string, answer: ErrorAnswer, isGone: boolean): void {
+    this.fail(reason, answer.status, isGone, answer);
+  }
+
+  private fail(reason: string, cause: unknown, isGone: boolean, answer?: ErrorAnswer): void {
     this.close();
-    this.hooks.onFail(reason, cause, isGone);
+    this.hooks.onFail(reason, cause, isGone, answer);
   }
 
   private dropAsDead(reason: string): void {

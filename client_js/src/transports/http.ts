@@ -14,6 +14,13 @@ export interface CookieJar {
   parseCookies(values: string[]): void;
 }
 
+/** An answer that is an error: the members of XMLHttpRequest that an application looks at in an error's context. */
+export interface ErrorAnswer {
+  readonly status: number;
+  readonly responseText: string;
+  getResponseHeader(name: string): string | null;
+}
+
 /**
  * How a response came to its end:
  * - `whole`: the server ended it, between two records.
@@ -23,7 +30,7 @@ export interface CookieJar {
 export type StreamEnd =
   | { readonly kind: "whole" }
   | { readonly kind: "cut"; readonly cause: unknown }
-  | { readonly kind: "refused"; readonly status: number };
+  | { readonly kind: "refused"; readonly answer: ErrorAnswer };
 
 export interface StreamEvents {
   /** The head of the response is there, and it is no error. */
@@ -41,8 +48,8 @@ export type Abort = () => void;
 export interface Http {
   readonly name: "fetch" | "xhr";
   stream(request: HttpRequest, events: StreamEvents): Abort;
-  /** `done` is called with the status, or with what went wrong. */
-  post(request: HttpRequest, body: string, done: (outcome: number | Error) => void): Abort;
+  /** `done` is called with nothing, or with what went wrong. */
+  post(request: HttpRequest, body: string, done: (failure?: ErrorAnswer | Error) => void): Abort;
 }
 
 const POST_TYPE = "text/plain;charset=UTF-8";
@@ -65,11 +72,13 @@ async function send(request: HttpRequest, init: RequestInit): Promise<Response> 
   return response;
 }
 
+async function readError(response: Response): Promise<ErrorAnswer> {
+  const responseText = await response.text().catch(() => "");
+  return { status: response.status, responseText, getResponseHeader: (name) => response.headers.get(name) };
+}
+
 async function readRecords(response: Response, isOver: () => boolean, events: StreamEvents): Promise<StreamEnd> {
-  if (!response.ok || !response.body) {
-    response.body?.cancel().catch(() => {});
-    return { kind: "refused", status: response.status };
-  }
+  if (!response.ok || !response.body) return { kind: "refused", answer: await readError(response) };
   events.onResponse();
   const reader = response.body.getReader();
   const decoder = new RecordDecoder();
@@ -108,14 +117,14 @@ const viaFetch: Http = {
   post(request, body, done) {
     const controller = new AbortController();
     let isOver = false;
-    const end = (outcome: number | Error): void => {
-      if (!isOver) done(outcome);
+    const end = (failure?: ErrorAnswer | Error): void => {
+      if (!isOver) done(failure);
     };
     // `keepalive` lets the browser finish a close packet after the page is gone; it allows 64 KiB in all.
     const keepalive = body.length < 64;
     send(request, { method: "POST", body, keepalive, signal: controller.signal })
       // Read to the end, or the connection is not used again.
-      .then((response) => response.text().then(() => response.status))
+      .then((response) => (response.ok ? response.text().then(() => undefined) : readError(response)))
       .then(end, end);
     return () => {
       isOver = true;
@@ -172,7 +181,7 @@ const viaXhr: Http = {
     };
     xhr.onload = () => {
       if (isOver) return;
-      if (!isOk(xhr.status)) return end({ kind: "refused", status: xhr.status });
+      if (!isOk(xhr.status)) return end({ kind: "refused", answer: xhr });
       take();
       end(taken === xhr.responseText.length ? { kind: "whole" } : { kind: "cut", cause: "inside a record" });
     };
@@ -188,7 +197,7 @@ const viaXhr: Http = {
     const xhr = openXhr("POST", request);
     let isOver = false;
     xhr.setRequestHeader("content-type", POST_TYPE);
-    xhr.onload = () => isOver || done(xhr.status);
+    xhr.onload = () => isOver || done(isOk(xhr.status) ? undefined : xhr);
     xhr.onerror = xhr.onabort = xhr.ontimeout = (event) => isOver || done(new Error(event.type));
     xhr.send(body);
     return () => {

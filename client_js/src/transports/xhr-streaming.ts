@@ -1,9 +1,10 @@
 import { Transport } from "engine.io-client";
 import { encodePayload, type Packet } from "engine.io-parser";
 import { Downstream } from "./downstream.js";
-import { chooseHttp, type Abort, type Http, type HttpRequest } from "./http.js";
+import { chooseHttp, type Abort, type ErrorAnswer, type Http, type HttpRequest } from "./http.js";
 import { handshakeOf, rememberHandshake, transportNames, type TransportOptions } from "./options.js";
 import { splitPayload } from "./records.js";
+import { LAST_ANSWER_MS, tellsCause, tryNoOthersIfForbidden } from "./refused.js";
 
 const PADDING_WITH_XHR = 2048;
 /** More than the bare noop that ends a response for an upgrade, so that the two differ. */
@@ -45,6 +46,8 @@ export class XhrStreaming extends Transport {
   /** The close packet, while a `POST` that it must not overtake is under way. */
   private afterPost: (() => void) | undefined;
   private stopWaiting: (() => void) | undefined;
+  /** Ends the transport as the server's close packet asks for, while a `POST` is under way. */
+  private goodbye: (() => void) | undefined;
 
   constructor(opts: TransportOptions) {
     super(opts);
@@ -57,9 +60,9 @@ export class XhrStreaming extends Transport {
         if (this.isProbing && this.readyState === "opening") this.onOpen();
       },
       onRecord: (record) => this.onData(record),
-      onFail: (reason, cause, isGone) => {
+      onFail: (reason, cause, isGone, answer) => {
         this.isGone = isGone;
-        this.fail(reason, cause);
+        this.fail(reason, cause, answer);
       },
       setTimer: (callback, ms) => this.setTimer(callback, ms),
       stallTimeoutMs: () => this.stallTimeoutMs(),
@@ -144,11 +147,22 @@ export class XhrStreaming extends Transport {
         if (this.isProbing) this.down.confirm();
         break;
       case "close":
-        this.release();
-        this.onClose({ description: "transport closed by the server" });
+        this.closedByServer();
         return;
     }
     super.onPacket(packet);
+  }
+
+  private closedByServer(): void {
+    const goodbye = (): void => {
+      this.release();
+      this.onClose({ description: "transport closed by the server" });
+    };
+    if (!this.abortPost) return goodbye();
+    this.isGone = true;
+    this.down.close();
+    this.goodbye = goodbye;
+    this.stopWaiting = this.setTimer(goodbye, LAST_ANSWER_MS);
   }
 
   /** One `POST` at a time: the upgrade packet must not be overtaken, nor overtake the probe. */
@@ -160,19 +174,24 @@ export class XhrStreaming extends Transport {
       this.emitReserved("drain");
       return;
     }
-    this.abortPost = this.platform.post(this.request({}), payload, (outcome) => {
+    this.abortPost = this.platform.post(this.request({}), payload, (failure) => {
       this.abortPost = undefined;
       if (this.afterPost) {
         this.afterPost();
         return;
       }
-      if (typeof outcome === "number" && outcome >= 200 && outcome < 300) {
+      const answer = failure instanceof Error ? undefined : failure;
+      // Whether the server has had packets that failed is unknown, so they cannot be sent again.
+      if (this.goodbye && !tellsCause(answer?.responseText)) {
+        this.goodbye();
+      } else if (answer) {
+        this.isGone = answer.status >= 400 && answer.status < 500;
+        this.fail("post error", answer.status, answer);
+      } else if (failure) {
+        this.fail("post error", failure);
+      } else {
         this.down.extend();
         this.postNext();
-      } else {
-        // Whether the server has had these packets is unknown, so they cannot be sent again.
-        this.isGone = typeof outcome === "number" && outcome >= 400 && outcome < 500;
-        this.fail("post error", outcome);
       }
     });
   }
@@ -234,9 +253,10 @@ export class XhrStreaming extends Transport {
     return () => this.clearTimeoutFn(timer);
   }
 
-  private fail(reason: string, description: unknown): void {
+  private fail(reason: string, description: unknown, answer?: ErrorAnswer): void {
     this.release();
-    this.onError(`xhr-streaming: ${reason}`, description);
+    if (answer) tryNoOthersIfForbidden(this.socket, answer.responseText);
+    this.onError(`xhr-streaming: ${reason}`, description, answer);
   }
 
   private release(): void {

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway import cli, logs
+from gateway import cli, logs, refusal_docs
 from gateway.settings import GROUPS, SETTINGS, Problem, Settings, SettingsError, Switch, markdown
+from transports.refusals import Door
 
 
 @pytest.fixture(autouse=True)
@@ -377,3 +378,48 @@ def test_a_traceback_of_a_failed_start_is_there_at_debug(
     with caplog.at_level(logging.DEBUG, "gateway.cli"):
         run("serve")
     assert caplog.records[0].exc_info is not None
+
+
+# --- refusals
+
+
+def test_refusals_lists_every_row_under_its_door(run: Run) -> None:
+    result = run("refusals")
+    assert (result.code, result.err) == (0, [])
+    lines = result.out.splitlines()
+    assert [line for line in lines if line.startswith("[")] == [f"[{door}]" for door in Door]
+    assert {line.split()[0] for line in lines if line and not line.startswith("[")} == set(refusal_docs.BY_NAME)
+
+
+def test_refusals_prints_the_page_and_json(run: Run) -> None:
+    assert run("refusals", "--markdown").out == refusal_docs.markdown()
+    assert run("refusals", "--json").out == refusal_docs.as_json()
+    [row] = json.loads(run("refusals", "draining", "--json").out)["refusals"]
+    assert (row["name"], row["status"], row["retry"]) == ("draining", 503, "later")
+
+
+def test_refusals_shows_one_in_full(run: Run) -> None:
+    result = run("refusals", "draining")
+    assert (result.code, result.err) == (0, [])
+    assert result.out == refusal_docs.as_text(refusal_docs.BY_NAME["draining"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("drainig",), "tidegate: drainig: there is no such refusal; did you mean 'draining'?"),
+        (("drain",), "tidegate: drain: there is no such refusal; did you mean 'draining'?"),
+        (("?",), "tidegate: ?: there is no such refusal; `tidegate refusals` lists those that there are"),
+        (("draining", "more"), "tidegate: more: is one argument too many; there can be one NAME"),
+        (("--jsn",), "tidegate: --jsn: there is no such option; did you mean '--json'?"),
+        (("--xyz",), "tidegate: --xyz: there is no such option; `tidegate refusals --help` lists those that there are"),
+        (
+            ("draining", "--markdown"),
+            "tidegate: draining: --markdown writes the page of all refusals; leave the name out",
+        ),
+        (("--json", "--markdown"), "tidegate: argument --markdown: not allowed with argument --json"),
+    ],
+)
+def test_refusals_tells_what_is_wrong(run: Run, argv: tuple[str, ...], message: str) -> None:
+    result = run("refusals", *argv)
+    assert (result.code, result.out, result.err) == (2, "", [message])
