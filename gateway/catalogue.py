@@ -74,6 +74,7 @@ RESERVED_EVENT = _packet(
 )
 BAD_ACK = _packet("bad_ack", "malformed ack", "an ack without an id, or whose payload is no array")
 BAD_AUTH = _packet("bad_auth", "auth payload must be an object", "the payload of CONNECT is no object")
+STRAY_ACK_ID = _packet("stray_ack_id", "only events and acks have an ack id", "a CONNECT or DISCONNECT with an ack id")
 DISCONNECT_PAYLOAD = _packet("disconnect_payload", "disconnect with a payload", "a DISCONNECT with a payload")
 CLIENT_CONNECT_ERROR = _packet(
     "client_connect_error", "only servers send CONNECT_ERROR", "a client sends CONNECT_ERROR"

@@ -350,6 +350,8 @@ def check_payload(packet_type: int, data: Any, ack_id: int | None) -> None:
     elif packet_type in (ACK, BINARY_ACK):
         if not isinstance(data, list) or ack_id is None:
             raise PacketError(catalogue.BAD_ACK)
+    elif packet_type in (CONNECT, DISCONNECT) and ack_id is not None:
+        raise PacketError(catalogue.STRAY_ACK_ID)
     elif packet_type == CONNECT:
         if data is not None and not isinstance(data, dict):
             raise PacketError(catalogue.BAD_AUTH)

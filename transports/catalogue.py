@@ -373,14 +373,6 @@ TOO_MANY_EVENTS = closing(
     "more events of a `gateway.SocketConnection` wait for its handlers than may",
     CloseCode.POLICY_VIOLATION,
 )
-REFUSED = closing(
-    "connection_refused",
-    reasons.REFUSED,
-    "`on_open` of a `gateway.SocketConnection` refused the connection",
-    CloseCode.POLICY_VIOLATION,
-    Retry.NO,
-)
-
 #: All of the above.
 ROWS: Final[tuple[Refusal, ...]] = rows(globals())
 

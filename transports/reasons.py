@@ -23,5 +23,5 @@ SERVER_SHUTDOWN = "server shutting down"
 HANDLER_FAILED = "handler failed"
 #: More events of a connection wait for its handlers than may.
 TOO_MANY_EVENTS = "too many events waiting"
-#: The application refused the handshake.
+#: ``on_open`` of a ``gateway.SocketConnection`` refused; the session itself goes on.
 REFUSED = "connection refused"

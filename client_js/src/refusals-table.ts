@@ -206,12 +206,6 @@ export const REFUSALS = [
     },
   ],
   [
-    "Engine.IO", "session", "no", 0, 0, 1008,
-    {
-      connection_refused: "connection refused",
-    },
-  ],
-  [
     "Socket.IO", "session", "anew", 400, 3, 1002,
     {
       unknown_socket_packet: "unknown packet type",
@@ -233,6 +227,7 @@ export const REFUSALS = [
       reserved_event: "event name {name} is reserved",
       bad_ack: "malformed ack",
       bad_auth: "auth payload must be an object",
+      stray_ack_id: "only events and acks have an ack id",
       disconnect_payload: "disconnect with a payload",
       client_connect_error: "only servers send CONNECT_ERROR",
       not_joined: "packet for {namespace}, which was not joined",

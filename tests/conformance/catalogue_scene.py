@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from string import Formatter
 from typing import Any
@@ -34,6 +36,8 @@ class Scene:
     listener: str
     #: How often ``check_ended`` has asked for a session that is gone.
     asked_after: int = 0
+    #: What a case has started and must see end.
+    task: asyncio.Task[Any] | None = None
 
     @property
     def refused(self) -> dict[str, int]:
@@ -102,9 +106,38 @@ class Scene:
             self.check_response(row, await connection.read_response())
 
 
+class _Tracebacks(logging.Handler):
+    """What a peer must never cause. aiohttp's own parser writes some; those are not ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.name.partition(".")[0] in ("tidegate", "asyncio", "root"):
+            self.seen.append(logging.Formatter().format(record))
+
+
+@contextmanager
+def no_tracebacks() -> Iterator[None]:
+    """Fails where the process logs a traceback meanwhile."""
+    handler = _Tracebacks()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert handler.seen == []
+
+
 @asynccontextmanager
-async def scene(listener: str, **options: Any) -> AsyncIterator[Scene]:
-    """A server with some handlers, and a bystander who must notice nothing."""
+async def scene(
+    listener: str, *, bystander: bool = True, has_own_faults: bool = False, **options: Any
+) -> AsyncIterator[Scene]:
+    """A server with some handlers, and a bystander who must notice nothing.
+
+    ``has_own_faults``: the application raises, which is logged.
+    """
     server = gateway.Server(**{"namespaces": ["/", "/other"], **options})
     install(server)
     app = web.Application()
@@ -112,12 +145,17 @@ async def scene(listener: str, **options: Any) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(serving(app, listener))
         made = Scene(server, EngineClient(port, "/socket.io/"), listener)
-        bystander = await made.websocket()
-        async with closing(bystander):
+        if not has_own_faults:
+            stack.enter_context(no_tracebacks())
+        if not bystander:
             yield made
-            await bystander.send('420["echo","still here"]')
-            while (text := await bystander.text()) == "2":
-                await bystander.send("3")
+            return
+        other = await made.websocket()
+        async with closing(other):
+            yield made
+            await other.send('420["echo","still here"]')
+            while (text := await other.text()) == "2":
+                await other.send("3")
             assert text == '430["still here"]'
 
 

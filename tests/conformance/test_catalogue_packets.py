@@ -56,7 +56,7 @@ PACKETS: dict[Refusal, list[list[str | bytes]]] = {
         ['452-["echo",{"_placeholder":true,"num":0}]', b"x", b"y"],
         ['451-["echo"]', b"x"],
     ],
-    socketio_rows.TOO_DEEP: [['42["echo",' + "[" * MAX_DEPTH + "]" * MAX_DEPTH + "]"]],
+    socketio_rows.TOO_DEEP: [['42["echo",' + "[" * (MAX_DEPTH + 1) + "]" * (MAX_DEPTH + 1) + "]"]],
     socketio_rows.NO_EVENT_NAME: [["42"], ["42[]"], ["42{}"], ['42"echo"'], ["42null"], ["42/other"]],
     socketio_rows.BAD_EVENT_NAME: [["42[null]"], ["42[[]]"], ["42[{}]"], ["42[1.5]"], ["42[true]"]],
     socketio_rows.RESERVED_EVENT: [
@@ -71,7 +71,8 @@ PACKETS: dict[Refusal, list[list[str | bytes]]] = {
         ['450-["connect"]'],
     ],
     socketio_rows.BAD_ACK: [["43"], ["43[]"], ["431"], ["431{}"], ['431"a"']],
-    socketio_rows.BAD_AUTH: [["40[]"], ['40"token"'], ["401"], ["40/other,[]"]],
+    socketio_rows.BAD_AUTH: [["40[]"], ['40"token"'], ["40/other,[]"]],
+    socketio_rows.STRAY_ACK_ID: [["401"], ["40/other,1{}"], ["417"]],
     socketio_rows.DISCONNECT_PAYLOAD: [["41{}"], ["41[]"], ['41"bye"']],
     socketio_rows.CLIENT_CONNECT_ERROR: [["44"], ['44{"message":"x"}']],
     socketio_rows.NOT_JOINED: [
@@ -159,12 +160,15 @@ async def test_payload_that_is_no_utf8(shared: Scene, body: bytes) -> None:
 # -- frames --------------------------------------------------------------------------------------------------
 
 
+MASK = b"\0\0\0\0"
+
+
 def frame(first: int, payload: bytes = b"", *, masked: bool = True) -> bytes:
     size = len(payload)
     head = (
         bytes((first, (0x80 if masked else 0) | size)) if size < 126 else bytes((first, 0x80 | 126)) + size.to_bytes(2)
     )
-    return head + (b"\0\0\0\0" if masked else b"") + payload
+    return head + (MASK if masked else b"") + payload
 
 
 FRAMES: dict[Refusal, list[bytes]] = {
@@ -174,12 +178,12 @@ FRAMES: dict[Refusal, list[bytes]] = {
     catalogue.BAD_CONTROL_FRAME: [frame(0x09), frame(0x08), frame(0x0A), frame(0x89, b"x" * 126)],
     catalogue.STRAY_CONTINUATION: [frame(0x80, b"4"), frame(0x00, b"4")],
     catalogue.INTERLEAVED_MESSAGE: [frame(0x01, b"4") + frame(0x81, b"4"), frame(0x02, b"4") + frame(0x01, b"4")],
-    catalogue.LENGTH_TOP_BIT: [b"\x81\xff" + b"\x80" + bytes(7), b"\x82\xff" + b"\xff" * 8],
-    catalogue.LENGTH_NOT_SHORTEST: [b"\x81\xfe\x00\x05", b"\x81\xff" + (126).to_bytes(8)],
+    catalogue.LENGTH_TOP_BIT: [b"\x81\xff\x80" + bytes(7) + MASK, b"\x82\xff" + b"\xff" * 8 + MASK],
+    catalogue.LENGTH_NOT_SHORTEST: [b"\x81\xfe\x00\x05" + MASK, b"\x81\xff" + (126).to_bytes(8) + MASK],
     catalogue.MESSAGE_TOO_BIG: [
-        b"\x81\xff" + (2**62).to_bytes(8),
-        b"\x82\xfe" + (5001).to_bytes(2),
-        frame(0x02, b"x" * 4000) + b"\x80\xfe" + (1500).to_bytes(2),
+        b"\x81\xff" + (2**62).to_bytes(8) + MASK,
+        b"\x82\xfe" + (5001).to_bytes(2) + MASK,
+        frame(0x02, b"x" * 4000) + b"\x80\xfe" + (1500).to_bytes(2) + MASK,
     ],
     catalogue.TEXT_NOT_UTF8: [frame(0x81, b"4\xff"), frame(0x01, b"4\xe2\x82") + frame(0x80, b"x")],
     catalogue.BAD_CLOSE: [frame(0x88, b"\x03"), frame(0x88, (1005).to_bytes(2)), frame(0x88, (999).to_bytes(2))],
@@ -246,6 +250,15 @@ async def test_msgpack_that_is_refused(listener: str, row: Refusal, sent: str | 
 # -- messages that go nowhere -----------------------------------------------------------------------------------
 
 
+DROPPED = {
+    socketio_rows.LATE_EVENT: 1,
+    socketio_rows.UNHANDLED_EVENT: 2,
+    socketio_rows.UNKNOWN_ACK: 1,
+    socketio_rows.ACK_GIVEN_UP: 1,
+    socketio_rows.TOO_MANY_ROOMS: 1,
+}
+
+
 async def test_messages_that_are_dropped_leave_the_session_alone(listener: str) -> None:
     async with scene(listener, max_pending_acks=2, max_rooms=2) as made:
         ws = await made.websocket()
@@ -264,10 +277,4 @@ async def test_messages_that_are_dropped_leave_the_session_alone(listener: str) 
             assert await ws.text() == '437[{"message":"the client is in 2 rooms already"}]'
             await ws.send('421["echo",1]')
             assert await ws.text() == "431[1]"
-        assert made.refused == {
-            "late_event": 1,
-            "unhandled_event": 2,
-            "unknown_ack": 1,
-            "ack_given_up": 1,
-            "too_many_rooms": 1,
-        }
+        assert made.refused == {row.name: count for row, count in DROPPED.items()}

@@ -474,7 +474,6 @@ def test_heartbeat_goes_on_through_an_upgrade(upgrading: tuple[Any, Any, Any], l
         (reasons.SERVER_SHUTDOWN, 1012),
         (reasons.PARSE_ERROR, 1002),
         (reasons.CONNECT_TIMEOUT, 1008),
-        (reasons.REFUSED, 1008),
         (reasons.CLIENT_DISCONNECT, 1000),
     ],
 )
