@@ -23,7 +23,7 @@ from .acks import BroadcastAnswers
 from .channels import ChannelManager
 from .connection import ConnectionInfo, EventArgumentsError, SocketConnection, event
 from .dispatch import NOT_HANDLED
-from .middleware import EventRefusedError
+from .middleware import EventRefusedError, TooManyRoomsError
 from .remote_socket import RemoteSocket
 from .router import Router, RouterSession
 from .runner import AppRunner, run, run_app
@@ -45,6 +45,7 @@ __all__ = [
     "Server",
     "SocketConnection",
     "TimeoutError",
+    "TooManyRoomsError",
     "event",
     "run",
     "run_app",

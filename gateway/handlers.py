@@ -35,6 +35,10 @@ class HandlerRunner:
         self._server = server
         self._max = server.limits.max_handlers
         self._max_per_connection = server.limits.max_handlers_per_connection
+        self._resumes_at = self._max_per_connection // 2
+        # Looked at for every event: whether it passes through middleware, or ``_trigger_event`` was replaced.
+        self._middlewares = server.event_middlewares.functions
+        self._own = server.__dict__
         #: Coroutine handlers that run or wait their turn.
         self.in_flight = 0
         self._held: set[Session] = set()
@@ -43,7 +47,7 @@ class HandlerRunner:
         """An event for ``member``."""
         server = self._server
         event, *arguments = packet.data
-        if server.handles_slowly:
+        if self._middlewares or "_trigger_event" in self._own:
             self._in_turn(member, lambda: self._handle_slowly(member, event, arguments, packet.id))
             return
         target = server.dispatcher.target(event, member.namespace)
@@ -101,6 +105,7 @@ class HandlerRunner:
         client.in_flight += 1
         self.in_flight += 1
         if client.in_flight >= self._max_per_connection:
+            client.is_held = True
             self._hold(session, Hold.HANDLERS)
         if self.in_flight >= self._max:
             self._held.add(session)
@@ -115,7 +120,8 @@ class HandlerRunner:
         client: Client = session.application
         client.in_flight -= 1
         self.in_flight -= 1
-        if session.is_held and client.in_flight <= self._max_per_connection // 2:
+        if client.is_held and client.in_flight <= self._resumes_at:
+            client.is_held = False
             session.intake.let_go(Hold.HANDLERS)
         if self._held and self.in_flight <= self._max // 2:
             held, self._held = self._held, set()

@@ -38,16 +38,17 @@ class Middlewares:
     """By namespace, "*" standing for all of them; asked in the order of their registration, those of "*" first."""
 
     def __init__(self) -> None:
-        self._functions: dict[str, list[Callable[..., Any]]] = {}
+        #: Read by those who ask for each event whether there are any.
+        self.functions: dict[str, list[Callable[..., Any]]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._functions)
+        return bool(self.functions)
 
     def add(self, function: Callable[..., Any], namespace: str) -> None:
-        self._functions.setdefault(namespace, []).append(function)
+        self.functions.setdefault(namespace, []).append(function)
 
     def _of(self, namespace: str) -> list[Callable[..., Any]]:
-        return [*self._functions.get("*", ()), *self._functions.get(namespace, ())]
+        return [*self.functions.get("*", ()), *self.functions.get(namespace, ())]
 
     async def admit(self, namespace: str, sid: str, environ: dict[str, Any], auth: Any) -> bool:
         """Whether all of them let the client connect."""

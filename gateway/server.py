@@ -48,7 +48,7 @@ class Client:
     attachments.
     """
 
-    __slots__ = ("awaited", "awaited_bytes", "in_flight", "joined", "members")
+    __slots__ = ("awaited", "awaited_bytes", "in_flight", "is_held", "joined", "members")
 
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
@@ -59,6 +59,8 @@ class Client:
         self.awaited_bytes = 0
         #: Handlers of its events that run or wait their turn.
         self.in_flight = 0
+        #: Whether nothing is read until some of them have ended.
+        self.is_held = False
 
 
 class Server(socketio.AsyncServer):
@@ -112,7 +114,7 @@ class Server(socketio.AsyncServer):
         self.eio.application = self
         self.dispatcher = Dispatcher(self)
         self._connect_middlewares = Middlewares()
-        self._event_middlewares = Middlewares()
+        self.event_middlewares = Middlewares()
         self._handlers = HandlerRunner(self)
         self._max_attachments_bytes = max(self.limits.max_attachments_bytes, self.eio.max_payload_bytes)
 
@@ -176,7 +178,7 @@ class Server(socketio.AsyncServer):
         It returns None to let the event pass, a list or tuple to replace its arguments, False to drop it, or
         raises ``EventRefusedError``, whose arguments answer a client that asked for an ack.
         """
-        self._event_middlewares.add(middleware, namespace)
+        self.event_middlewares.add(middleware, namespace)
         return middleware
 
     # -- hosts -----------------------------------------------------------------------------------------
@@ -418,7 +420,9 @@ class Server(socketio.AsyncServer):
                 client.awaited = None
             packet_type = packet.packet_type
             if packet_type == codec.EVENT or packet_type == codec.BINARY_EVENT:
-                member = self._expected_member(session, client, packet)
+                member = client.members.get(packet.namespace or "/")
+                if member is None or member.state is not MemberState.CONNECTED:
+                    member = self._expected_member(session, client, packet)
                 if member is not None:
                     self._handlers.receive(member, packet)
             elif packet_type == codec.ACK or packet_type == codec.BINARY_ACK:
@@ -603,17 +607,12 @@ class Server(socketio.AsyncServer):
 
     # -- events: for the handlers' runner ----------------------------------------------------------------
 
-    @property
-    def handles_slowly(self) -> bool:
-        """Whether events pass through middleware, or ``_trigger_event`` was replaced."""
-        return bool(self._event_middlewares) or "_trigger_event" in self.__dict__
-
     async def pass_and_trigger(self, member: Member, event: Any, arguments: list[Any]) -> Any:
         """Ask the middlewares, then call the handler; ``not_handled`` where the event was dropped.
 
         Raises: EventRefusedError, and what the application's functions raise.
         """
-        passed = await self._event_middlewares.pass_event(member.namespace, member.sid, event, arguments)
+        passed = await self.event_middlewares.pass_event(member.namespace, member.sid, event, arguments)
         if passed is None:
             return self.not_handled
         return await self._trigger_event(event, member.namespace, member.sid, *passed)
