@@ -252,7 +252,8 @@ class Negotiator:
             intake.end_post(port)
             exchange.lost = None
             if session.http_port(transport) is not port:
-                self.refuse(exchange, _mismatch(session))  # it was upgraded, or ended, while the body came
+                has_ended = session.state >= State.CLOSING  # while the body came; else it was upgraded
+                self.refuse(exchange, RequestRefused(catalogue.UNKNOWN_SESSION) if has_ended else _mismatch(session))
                 return
             self._receive(exchange, session, port, _jsonp_body(body) if is_jsonp else body)
 

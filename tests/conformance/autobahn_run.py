@@ -39,6 +39,7 @@ from tests.conformance.autobahn_cases import (
 )
 from tests.support.raw import websocket_headers
 from tests.support.waiting import timeout_s
+from transports.engine import Engine
 from transports.hosts.aiohttp import serve
 from transports.hosts.listener import Listener
 from transports.outbound import DeflateForm, OutboundMessage
@@ -81,11 +82,8 @@ class EchoConnection(WebSocketConnection):
         self.resume_reading()
 
 
-class EchoRoute:
-    """Stands where an engine would."""
-
-    def __init__(self) -> None:
-        self.lingering: set[Any] = set()
+class EchoRoute(Engine):
+    """An engine whose WebSockets echo, without any session."""
 
     def handle(self, exchange: Any) -> None:
         key = websocket_handshake.check(exchange.request)
@@ -120,7 +118,7 @@ async def _listening(factory: Callable[[], asyncio.Protocol], lingering: set[Any
 
 @asynccontextmanager
 async def fast_listener() -> AsyncIterator[int]:
-    route: Any = EchoRoute()
+    route = EchoRoute()
     listener = Listener({"/echo/": route}, None)
     async with _listening(listener, route.lingering) as port:
         yield port
@@ -142,7 +140,7 @@ async def _aiohttp_site(handler: Any, lingering: set[Any]) -> AsyncIterator[int]
 
 @asynccontextmanager
 async def inside_aiohttp() -> AsyncIterator[int]:
-    route: Any = EchoRoute()
+    route = EchoRoute()
 
     async def handle(request: web.Request) -> web.StreamResponse:
         return await serve(route, request)

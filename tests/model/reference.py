@@ -318,7 +318,7 @@ class SessionModel:
         """The body has come; ``packets`` is None where it cannot be read."""
         self.abandon_post(post)
         if self.port_named(post.port.name) is not post.port:
-            return BAD_REQUEST
+            return BAD_REQUEST if self.is_open else UNKNOWN_SESSION
         if packets is None:
             self.fail(post.port)
             return BAD_REQUEST
