@@ -52,7 +52,7 @@ GOOD: list[tuple[str, object, object]] = [
     ("transports", " polling , websocket", ("polling", "websocket")),
     ("transports", ["polling", "xhr-streaming"], ("polling", "xhr-streaming")),
     ("trusted_proxies", "Loopback, private", ("loopback", "private")),
-    ("trusted_proxies", "192.0.2.7/32,::ffff:0:0/96,::1", ("192.0.2.7", "::ffff:0:0/96", "::1")),
+    ("trusted_proxies", "192.0.2.7/32,2001:db8::/32,::1", ("192.0.2.7", "2001:db8::/32", "::1")),
     ("trusted_proxies", ["10.0.0.0/8", "10.0.0.0/255.0.0.0"], ("10.0.0.0/8",)),
     ("trusted_proxies", "none", ()),
     ("trusted_proxies", [], ()),
