@@ -28,8 +28,9 @@ def test_nothing_is_lost_repeated_or_overtaken_in_an_upgrade(server_process: Any
     )
     assert len(results) == COUNT
     first, last = client.partition(":")[2].split(">")
+    # With the first problem the script stops, and the others have not got everything yet.
+    assert [result["problems"] for result in results if result["problems"]] == []
     for result in results:
-        assert result["problems"] == []
         assert (result["ticks"], result["acks"], result["received"]) == (True, True, True)
         assert (result["upgrades"], result["transport"], result["who"]) == ([last], last, last_transport(client))
     # The test's own validity: both directions flowed on both transports.
