@@ -16,8 +16,9 @@ export async function startProxy(target, hooks = {}) {
 
   const server = http.createServer((incoming, client) => {
     const query = Object.fromEntries(new URL(incoming.url, target).searchParams);
-    const request = { method: incoming.method, query, at: Date.now() };
+    const request = { method: incoming.method, query, at: Date.now(), body: "" };
     requests.push(request);
+    incoming.on("data", (chunk) => (request.body += chunk));
     const upstream = http.request(
       { hostname, port, method: incoming.method, path: incoming.url, headers: incoming.headers, agent: false },
       async (response) => {

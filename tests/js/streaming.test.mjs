@@ -413,6 +413,8 @@ test("disconnecting leaves no request open", options, async () => {
     await client.connected;
     if (names.length > 1) await until(() => client.upgrades.length > 0, "upgrade");
     client.socket.disconnect();
+    // The close packet is the last of them; it may come to the proxy after the stream has ended.
+    await until(() => proxy.requests.some(({ body }) => body === "1"), "the close packet");
     await until(() => proxy.requests.every(({ isOver }) => isOver), "end of all requests");
     const count = proxy.requests.length;
     await sleep(300);

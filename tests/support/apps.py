@@ -218,7 +218,8 @@ async def serve(options: dict[str, Any], listener: str) -> None:
     runner_class = gateway.AppRunner if listener == "fast" else web.AppRunner
     runner = runner_class(create_app(options), access_log=None, shutdown_timeout=2.0)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    # aiohttp's own 128 overflow where many clients come at once to a busy machine; TCP then tries again after seconds.
+    await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
     print(f"PORT {runner.addresses[0][1]}", flush=True)
     await stopped.wait()
     await runner.cleanup()

@@ -162,7 +162,7 @@ async def serving(app: web.Application, listener: str = "fast") -> AsyncIterator
     runner_class = gateway.AppRunner if listener == "fast" else web.AppRunner
     runner = runner_class(app, access_log=None, shutdown_timeout=0.5)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
     try:
         await site.start()
         yield runner.addresses[0][1]

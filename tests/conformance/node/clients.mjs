@@ -6,6 +6,7 @@
 import { createRequire } from "node:module";
 import { NodeWebSocket, io as io4 } from "socket.io-client";
 import { io as io3 } from "socket.io-client-3";
+import { failAndExit, printAndExit } from "./output.mjs";
 
 export const FACTOR = Number(process.env.TEST_TIMEOUT_FACTOR ?? 1);
 
@@ -13,7 +14,9 @@ async function optionsFor(library, path) {
   const names = path.split(">");
   if (library !== "tidegate") return { io: library === "3" ? io3 : io4, options: { transports: names } };
   const { io, withStreaming } = await import("../../../client_js/test/support/client.mjs");
-  return { io, options: withStreaming({ transports: names }) };
+  // On a busy machine the first packet takes its time, and no proxy is to blame.
+  const streaming = { firstRecordTimeout: 60_000 * FACTOR };
+  return { io, options: withStreaming({ transports: names, streaming }) };
 }
 
 /** `open(namespace, options)` gives a socket of the client that `name` describes, each on a connection of its own. */
@@ -102,13 +105,9 @@ export function plain(value) {
 
 /** Runs one concern: `main(settings)` gets what the first argument holds as JSON; what it returns is printed so. */
 export async function run(main) {
-  let code = 0;
   try {
-    const result = await main(JSON.parse(process.argv[2]));
-    process.stdout.write(`${JSON.stringify(plain(result))}\n`);
+    await printAndExit(plain(await main(JSON.parse(process.argv[2]))));
   } catch (error) {
-    process.stderr.write(`${error.stack}\n`);
-    code = 1;
+    await failAndExit(error);
   }
-  process.exit(code);
 }

@@ -65,4 +65,4 @@ try {
 } finally {
   await browser.close();
 }
-process.exit(0);
+process.stdin.destroy(); // the last thing that keeps the process from ending

@@ -2,6 +2,7 @@
 // input ends, a few of each at least. Prints {"answersS": [...], "ticks": n, "problem": null | text}.
 //   node node/soak.mjs URL CLIENT
 import { chooseClient } from "./clients.mjs";
+import { printAndExit } from "./output.mjs";
 
 const PAUSE_MS = 20;
 const [url, name] = process.argv.slice(2);
@@ -16,7 +17,7 @@ function end(problem) {
   if (problem !== null) report.problem = problem;
   isLeaving = true;
   socket.disconnect();
-  process.stdout.write(JSON.stringify(report), () => process.exit(0));
+  printAndExit(report);
 }
 
 process.stdin.on("end", () => (isLeaving = true)).resume();
