@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from .errors import RemoteProtocolError
 from .intake import RateMeter
+from .ports import PORT_BUFFER_BYTES
 from .protocol import frames
 from .protocol.frames import BINARY, CLOSE, COMPRESSED, PING, TEXT, AnyMessage, FrameParser, decode_text
 from .protocol.permessage_deflate import DeflateAgreement, inflate
@@ -107,6 +108,8 @@ class WebSocketConnection(asyncio.Protocol):
         """Write ``data``, the handshake's answer and what follows it, and read on behind ``unread``."""
         self._transport = transport
         self.writable = True
+        # May pause at once: what is unsent of an earlier answer on this connection counts.
+        transport.set_write_buffer_limits(PORT_BUFFER_BYTES)
         transport.write(data)
         if self._is_paused:
             self._read_socket(False)

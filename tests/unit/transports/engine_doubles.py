@@ -140,7 +140,9 @@ class FakeTransport(asyncio.Transport):
         return self.buffered
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
+        if high is not None and self.buffered > high and not self.is_paused:
+            self.is_paused = True
+            self.protocol.pause_writing()
 
     def can_write_eof(self) -> bool:
         return True
@@ -190,6 +192,8 @@ class FakeExchange:
         self.answers = 0
         self.transport: FakeTransport | None = None
         self.is_gone = False
+        #: What the peer has not taken of earlier answers on the same connection.
+        self.unsent = 0
         self._unread = unread
         self._request_body = body
         self._waiting: tuple[int, Callable[[bytes], None], Callable[[RefusedError], None]] | None = None
@@ -229,6 +233,8 @@ class FakeExchange:
             raise ConnectionResetError("the peer is gone")
         self.transport = FakeTransport()
         self.transport.protocol = protocol
+        self.transport.buffered = self.unsent
+        self.transport.is_jammed = bool(self.unsent)
         self.answers += 1
         return self.transport, self._unread
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, FakePort, text
+from tests.unit.transports.engine_doubles import WEBSOCKET_HEADERS, FakeExchange, FakeLoop, FakePort, request, text
 from transports import catalogue, reasons
 from transports.engine import Engine
 from transports.errors import RemoteProtocolError, RequestRefused
@@ -608,3 +608,24 @@ def test_waiting_sender_can_be_cancelled_without_harm_to_the_others(
     assert not second.cancelled()
     with pytest.raises(asyncio.CancelledError):
         first.result()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "xhr-streaming"])
+def test_what_is_unsent_of_an_earlier_answer_counts_from_the_start(
+    loop: FakeLoop, make_engine: Callable[..., Engine], transport: str
+) -> None:
+    """Sent ahead of the handshake, a request whose answer is not read leaves the connection full already."""
+    engine = make_engine(max_buffered_bytes=100_000)
+    headers = WEBSOCKET_HEADERS if transport == "websocket" else {}
+    exchange = FakeExchange(request(f"EIO=4&transport={transport}", headers=headers))
+    exchange.unsent = 60_000
+    engine.handle(exchange)
+    loop.settle()
+    [session] = engine.sockets.values()
+    for _ in range(10):
+        session.send(text("4" + "x" * 20_000))
+        loop.settle()
+    assert session.closed
+    assert session.close_reason == reasons.SLOW_CLIENT
+    assert exchange.transport is not None
+    assert len(exchange.transport.written) < 100_000
