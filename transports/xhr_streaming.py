@@ -131,6 +131,10 @@ class StreamResponse(asyncio.Protocol):
             self._port.paused()
 
     def resume_writing(self) -> None:
+        # Not from inside of the transport, as in ``WebSocketConnection``: what waits may end the response.
+        asyncio.get_running_loop().call_soon(self._resumed)
+
+    def _resumed(self) -> None:
         if self._port is not None:
             self._port.resumed()
 

@@ -221,7 +221,8 @@ class Connection(asyncio.Protocol):
         self._is_blocked = False
         if self._transport is not None and not self._is_lingering:
             self._transport.resume_reading()
-            self._read_next()
+            # Not from inside of the transport, as in ``WebSocketConnection``: the answer may close it.
+            asyncio.get_running_loop().call_soon(self._read_next)
 
     def on_deadline(self, now: float) -> None:
         """The peer was too slow with a request, or idle for too long."""
@@ -416,6 +417,7 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._is_lingering = True
+        self._buffer = b""  # of a body that nobody reads: no request, even if it looks like one
         if self._is_blocked:
             transport.resume_reading()
         transport.write_eof()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.transports.engine_doubles import FakeLoop, FakeTransport
+from tests.unit.transports.engine_doubles import FakeLoop, FakeTransport, text
 from transports.engine import Engine
 from transports.hosts.listener import STUCK_S, Connection, Listener
 
@@ -305,3 +305,36 @@ def test_empty_line_before_a_request_is_skipped(connect: Connect) -> None:
     _, socket = connect(b"\r\n" + GET + b"\r\n", b"\r", b"\n", OPTIONS)
     assert socket.written.count(b"HTTP/1.1 200") == 1
     assert socket.written.count(b"HTTP/1.1 204") == 1
+
+
+def test_body_that_is_refused_unread_is_never_taken_for_a_request(loop: FakeLoop, connect: Connect) -> None:
+    """Also where the connection was about to look for the next request in what had come before."""
+    connection, socket = connect(GET + b"\r\n")
+    sid = sid_of(socket)
+    poll = f"GET /engine.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    refused = b"POST /engine.io/?EIO=4&transport=polling&sid=none HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+    connection.data_received(poll + refused[:10])
+    session = connection._listener._engines[b"/engine.io/"].sockets[sid]
+    session.send(text("4news"))
+    loop.turn()  # the poll is answered, and the rest is to be looked at in the next turn
+    connection.data_received(refused[10:] + GET + b"\r\n")
+    loop.settle()
+    assert socket.take().count(b"HTTP/1.1 ") == 2
+    assert socket.has_written_eof
+
+
+def test_requests_that_waited_for_the_peer_to_read_are_not_answered_inside_of_the_transport(
+    loop: FakeLoop, connect: Connect
+) -> None:
+    """asyncio's ends a connection twice that is closed inside of resume_writing."""
+    connection, socket = connect()
+    socket.is_jammed = True
+    connection.pause_writing()
+    connection.data_received(GET + b"Connection: close\r\n\r\n")
+    assert not socket.written
+    socket.is_paused = True
+    socket.unjam()
+    assert not socket.is_closed
+    loop.settle()
+    assert status(socket) == 200
+    assert socket.is_closed
