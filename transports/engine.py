@@ -266,7 +266,8 @@ class Engine(engineio.AsyncServer):
 
     def create_session(self, request: HttpRequest) -> Session:
         """Raises: RequestRefused where there are too many already."""
-        address_group = self.admission.enter(request.remote, self.now())
+        is_doubtful = bool(request.client.disbelief)
+        address_group = self.admission.enter(request.remote, self.now(), is_doubtful=is_doubtful)
         session = Session(self, self.generate_id(), request)
         session.address_group = address_group
         self.sockets[session.id] = session

@@ -17,6 +17,7 @@ from email.utils import formatdate
 from typing import Final
 
 from .. import catalogue
+from ..admission import address_group
 from ..engine import Engine
 from ..errors import RefusedError, RemoteProtocolError, RequestRefused
 from ..negotiation import refuse
@@ -71,8 +72,8 @@ class Listener:
         self.inherits_unsent_limit = False
         #: Those that speak HTTP to us, with or without a request.
         self.connections: set[Connection] = set()
-        #: How many of them each address has, where those are limited.
-        self._by_peer: dict[str, int] = {}
+        #: How many of them each address, or network of one customer, has, where those are limited.
+        self._by_group: dict[str, int] = {}
         self._first: Engine | None = next(iter(engines.values()), None)
         self._engines: dict[bytes, Engine] = {}
         for path, engine in engines.items():
@@ -97,24 +98,27 @@ class Listener:
         self.connections.add(connection)
         if self._first is None:
             return None
-        limit, peer = self._first.admission.max_per_address, connection.peer
-        if not limit or self._first.admission.is_exempt(peer):
+        limit = self._first.admission.max_per_address
+        if not limit or self._first.admission.is_exempt(connection.peer):
             return None
-        self._by_peer[peer] = count = self._by_peer.get(peer, 0) + 1
+        group = connection.group = address_group(connection.peer)
+        self._by_group[group] = count = self._by_group.get(group, 0) + 1
         if count <= limit:
             return None
-        return RequestRefused(catalogue.TOO_MANY_FROM_ADDRESS, address=peer, limit=limit)
+        return RequestRefused(catalogue.TOO_MANY_FROM_ADDRESS, address=group, limit=limit)
 
     def dismiss(self, connection: Connection) -> None:
         """It has ended, or was taken over."""
         if connection not in self.connections:
             return
         self.connections.remove(connection)
-        left = self._by_peer.get(connection.peer, 0) - 1
-        if left > 0:
-            self._by_peer[connection.peer] = left
-        else:
-            self._by_peer.pop(connection.peer, None)
+        group = connection.group
+        if group:
+            left = self._by_group[group] - 1
+            if left:
+                self._by_group[group] = left
+            else:
+                del self._by_group[group]
 
     def engine_for(self, target: bytes) -> Engine | None:
         return self._engines.get(target.partition(b"?")[0])
@@ -154,6 +158,7 @@ class Connection(asyncio.Protocol):
         "_is_secure",
         "_listener",
         "_transport",
+        "group",
         "peer",
         "wheel_slot",
     )
@@ -170,6 +175,8 @@ class Connection(asyncio.Protocol):
         self._is_secure = False
         #: Its IP address; empty where it has none.
         self.peer = ""
+        #: Under which it is counted (``transports.admission``); empty where it is not.
+        self.group = ""
         self.wheel_slot = UNSCHEDULED
 
     # -- asyncio protocol ------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def test_connections_of_one_address_are_bounded_before_they_ask_for_anything(
     assert engine.counters.refused == {"too_many_from_address": 1}
     loop.advance(60)
     assert all(socket.is_closed for socket in sockets)
-    assert listener._by_peer == {}
+    assert listener._by_group == {}
 
 
 def test_idle_connection_is_closed(loop: FakeLoop, connect: Connect) -> None:
@@ -338,3 +338,22 @@ def test_requests_that_waited_for_the_peer_to_read_are_not_answered_inside_of_th
     loop.settle()
     assert status(socket) == 200
     assert socket.is_closed
+
+
+def test_addresses_of_one_customer_share_their_connections(loop: FakeLoop, make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(max_connections_per_address=2, trusted_proxies=["2001:db8::9"])
+    listener = Listener({"/engine.io/": engine}, Fallback)
+
+    def connect_from(host: str) -> Socket:
+        connection = listener()
+        socket = Socket((host, 4711, 0, 0))
+        socket.set_protocol(connection)
+        connection.connection_made(socket)
+        return socket
+
+    sockets = [connect_from(host) for host in ("2001:db8::1", "2001:db8::2", "2001:db8::9", "2001:db8::3")]
+    assert [bool(socket.written) for socket in sockets] == [False, False, False, True]
+    assert status(sockets[3]) == 429
+    sockets[2].lose()
+    assert status(connect_from("2001:db8::4")) == 429, "the proxy was not counted, so it makes no room"
+    assert not connect_from("2001:db8:0:1::1").written
