@@ -198,11 +198,17 @@ class WebSocketConnection(asyncio.Protocol):
             self._receive_aside(data)
             return
         found = self._parser.feed(data)
-        meter = self._meter
-        if meter is not None and meter.spend(len(found), len(data)):
-            self.rates_passed()
-        if not found:
+        count = len(found)
+        fragment_count = self._parser.fragment_count
+        if fragment_count:  # each is work, and with pings between them they are more than the rest of a message
+            self._parser.fragment_count = 0
+            count += fragment_count
             self.partly_received(len(data))
+        elif not count:
+            self.partly_received(len(data))
+        meter = self._meter
+        if meter is not None and meter.spend(count, len(data)):
+            self.rates_passed()
         messages = iter(found)
         for opcode, payload in messages:
             if opcode == TEXT:
@@ -236,6 +242,9 @@ class WebSocketConnection(asyncio.Protocol):
             self.peer_failed(error)
             return
         self._inflated += len(data)
+        meter = self._meter
+        if meter is not None and meter.spend(0, max(len(data) - len(payload), 0)):
+            self.rates_passed()
         if text is None:
             self.binary_received(data)
         else:
