@@ -197,6 +197,12 @@ class Intake:
         self._posts = tuple([other for other in self._posts if other is not post])
         post.taken(post.failure)
 
+    def port_replaced(self, old: Port, new: Port) -> None:
+        """The session has gone on from ``old`` to ``new``; what it was sent before that is still to be taken."""
+        for post in self._posts:
+            if post.port is old and post.is_suspended:
+                post.port = new
+
     def port_failed(self, port: Port, error: RemoteProtocolError) -> None:
         """The answer to what is being taken on ``port`` says so."""
         for post in self._posts:
@@ -204,7 +210,8 @@ class Intake:
                 post.failure = error
 
     def end(self) -> None:
-        """The session ends: answer what waits for an answer."""
+        """The session ends: answer what waits for an answer. What is being taken further up the stack is not held."""
+        self.holds = Hold.NONE
         posts, self._posts = self._posts, ()
         for post in posts:
             if post.is_suspended:

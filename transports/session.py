@@ -467,10 +467,16 @@ class Session:
 
     @property
     def intake(self) -> Intake:
-        """What is special about taking in what the client sends; made on first use."""
-        if self._intake is None:
-            self._intake = Intake(self)
-        return self._intake
+        """What is special about taking in what the client sends; made on first use.
+
+        Of a session that has ended it is not kept: the two would hold each other for ever.
+        """
+        intake = self._intake
+        if intake is None:
+            intake = Intake(self)
+            if self.state != State.CLOSED:
+                self._intake = intake
+        return intake
 
     @property
     def is_held(self) -> bool:
@@ -536,6 +542,8 @@ class Session:
         self.state = advance(self.state, Signal.UPGRADE_ENDED)
         self._measure()
         if old is not None:
+            if self._intake is not None:
+                self._intake.port_replaced(old, candidate)
             old.detach()
         if self.is_held:
             candidate.pause_reading()
@@ -656,4 +664,7 @@ class Session:
         self.state = advance(self.state, Signal.CLOSED)
         self.run = None
         self.port = None
+        if self._intake is not None:
+            self._intake.end()
+            self._intake = None
         self.engine.session_closed(self)
