@@ -408,14 +408,17 @@ class Server(socketio.AsyncServer):
                     self._expected_member(session, client, packet)
                     client.awaited = packet
                     client.awaited_bytes = len(data)
+                    self._awaits_more(session, codec.decoded_bytes(data))
                     return
             else:
                 client.awaited_bytes += len(data)
                 if client.awaited_bytes > self._max_attachments_bytes:
                     raise codec.PacketError(catalogue.ATTACHMENTS_TOO_BIG, limit=self._max_attachments_bytes)
                 if not packet.add_attachment(data):
+                    self._awaits_more(session, len(data))
                     return
                 client.awaited = None
+                session.application_bytes = 0
             packet_type = packet.packet_type
             if packet_type == codec.EVENT or packet_type == codec.BINARY_EVENT:
                 member = self._expected_member(session, client, packet)
@@ -435,8 +438,14 @@ class Server(socketio.AsyncServer):
             logger.info("packet class of the application: %s", error)
             self._fail(session, codec.PacketError(catalogue.CUSTOM_PACKET))
 
+    def _awaits_more(self, session: Session, nbytes: int) -> None:
+        """So much more of a packet is kept until its attachments have come."""
+        session.application_bytes += nbytes
+        self.eio.received_in_part(nbytes)
+
     def _fail(self, session: Session, error: codec.PacketError) -> None:
         session.application.awaited = None
+        session.application_bytes = 0
         if session.port is not None:
             session.port_failed(session.port, error)
 

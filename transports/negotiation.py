@@ -244,8 +244,13 @@ class Negotiator:
         if port is None or isinstance(port, WebSocketPort):
             raise _mismatch(session)
         is_jsonp = jsonp_index(exchange.request) is not None
+
+        def shed() -> None:
+            exchange.lost = None
+            self.refuse(exchange, RequestRefused(catalogue.UNKNOWN_SESSION))
+
         intake = session.intake
-        intake.begin_post(port)
+        intake.begin_post(port, shed)
         exchange.lost = partial(intake.end_post, port)
 
         def received(body: bytes) -> None:
@@ -262,7 +267,7 @@ class Negotiator:
             session.close(reasons.PARSE_ERROR)
             self.refuse(exchange, refusal)
 
-        exchange.read_body(self._engine.max_payload_bytes, received, refused)
+        exchange.read_body(self._engine.max_payload_bytes, received, refused, partial(intake.arrive, port))
 
     def _receive(self, exchange: HttpExchange, session: Session, port: Port, body: bytes) -> None:
         try:

@@ -325,7 +325,13 @@ class Connection(asyncio.Protocol):
         protocol.connection_made(transport)
         protocol.data_received(data)
 
-    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
+    def read_body(
+        self,
+        limit: int,
+        received: Callable[[bytes], None],
+        refused: Callable[[RefusedError], None],
+        arriving: Callable[[int], None],
+    ) -> None:
         body, exchange, transport = self._body, self._exchange, self._transport
         if exchange is None or transport is None:
             return
@@ -337,7 +343,7 @@ class Connection(asyncio.Protocol):
         if body is None:
             received(b"")
             return
-        body.begin(limit, coding, received, refused)
+        body.begin(limit, coding, received, refused, arriving)
         if body.error is None:
             self._expect_within(self._listener.request_timeout_s)
             if awaits_continue(exchange.request) and not self._buffer:
@@ -352,6 +358,7 @@ class Connection(asyncio.Protocol):
             return
         rest = body.feed(data)
         if rest is None:
+            body.waits_on(len(data))
             return
         self._body = None
         self._buffer = rest
@@ -462,8 +469,14 @@ class Exchange:
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         self._connection.respond(self, status, headers, body)
 
-    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
-        self._connection.read_body(limit, received, refused)
+    def read_body(
+        self,
+        limit: int,
+        received: Callable[[bytes], None],
+        refused: Callable[[RefusedError], None],
+        arriving: Callable[[int], None],
+    ) -> None:
+        self._connection.read_body(limit, received, refused, arriving)
 
     def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
         return self._connection.take_over(protocol)

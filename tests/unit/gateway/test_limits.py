@@ -266,3 +266,21 @@ def test_events_without_handler_and_late_ones_are_counted(
         "refused unhandled_event",
         "refused late_event",
     ], "each kind once"
+
+
+def test_packets_that_wait_for_their_attachments_count_in_the_bound_on_all_buffers(
+    make_server: MakeServer, join: Join
+) -> None:
+    server = make_server(max_total_buffered_bytes=1_000_000)
+    values = ",".join(["[]"] * 1000)
+    clients = [join(server) for _ in range(12)]
+    for client in clients:
+        client.send(f'52-["work",{{"_placeholder":true,"num":0}},{{"_placeholder":true,"num":1}},{values}]')
+        assert client.session.held_bytes() > 64_000, "the lists, not only their text"
+        if client.session.connected:
+            client.send(b"x" * 50_000)
+        assert sum(each.session.held_bytes() for each in clients if each.session.connected) <= 1_000_000
+    assert server.eio.counters.closed["memory shed"]
+    [client] = [each for each in clients if each.session.connected][:1]
+    client.send(b"")
+    assert client.session.application_bytes == 0

@@ -206,8 +206,16 @@ class FakeExchange:
         self.headers = {name.lower(): value for name, value in [*headers, *self.extra_headers]}
         self.body = body
 
-    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
+    def read_body(
+        self,
+        limit: int,
+        received: Callable[[bytes], None],
+        refused: Callable[[RefusedError], None],
+        arriving: Callable[[int], None],
+    ) -> None:
         self._waiting = (limit, received, refused)
+        #: Told how much more of the body has come.
+        self.arriving = arriving
         if self._request_body is not None:
             self.arrive(self._request_body)
 

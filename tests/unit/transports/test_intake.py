@@ -329,3 +329,32 @@ def test_ended_session_is_freed_also_where_its_handlers_end_later(
         assert last() is None
     finally:
         gc.enable()
+
+
+def test_bodies_that_are_arriving_count_and_are_dropped_with_their_sessions(
+    make_engine: Callable[..., Engine], ask: Ask
+) -> None:
+    engine = make_engine(max_total_buffered_bytes=1_000_000)
+    posts = []
+    for _ in range(12):
+        before = set(engine.sockets)
+        ask(engine, "EIO=4&transport=polling")
+        [sid] = set(engine.sockets) - before
+        post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), None)
+        posts.append(post)
+        post.arriving(100_000)
+        assert sum(session.held_bytes() for session in engine.sockets.values()) <= 1_000_000
+    shed = [post for post in posts if post.answers]
+    assert shed
+    assert {post.error for post in shed} == {(400, 1)}
+    assert engine.counters.closed == {reasons.MEMORY_SHED: len(shed)}
+
+
+def test_packets_of_a_held_post_count_for_what_they_take(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    """A body of two bytes a packet is a small part of that."""
+    engine = make_engine(max_total_buffered_bytes=4_000_000, packets_per_second=10)
+    sid = handshake(engine, ask)
+    post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), b"\x1e".join([b"6"] * 40_000))
+    assert not engine.sockets
+    assert engine.counters.closed == {reasons.MEMORY_SHED: 1}
+    assert post.answers == 1

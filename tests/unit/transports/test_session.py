@@ -275,11 +275,13 @@ def test_packets_of_a_port_of_the_past_are_ignored(engine: Engine, open_session:
 
 def test_two_posts_at_once_end_the_session(engine: Engine, open_session: OpenSession) -> None:
     session, port = open_session(engine)
-    session.intake.begin_post(port)
-    session.intake.end_post(port)
-    session.intake.begin_post(port)
+    shed: list[int] = []
+    session.intake.begin_post(port, lambda: shed.append(1))  # type: ignore[arg-type]
+    session.intake.end_post(port)  # type: ignore[arg-type]
+    session.intake.begin_post(port, lambda: shed.append(2))  # type: ignore[arg-type]
     with pytest.raises(RequestRefused):
-        session.intake.begin_post(port)
+        session.intake.begin_post(port, lambda: shed.append(3))  # type: ignore[arg-type]
+    assert shed == [], "it is received to its end"
     assert session.close_reason == reasons.PARSE_ERROR
 
 
