@@ -354,5 +354,7 @@ async def test_half_open_peers_are_let_go(short_deadlines: list[Listener], serve
     async with await Connection.open(server.client.port) as connection:
         await connection.send(sent)
         await eventually(lambda: len(listener.connections) == 1, "the connection")
+        if sent:  # whoever has begun is told
+            assert (await connection.read_response()).status == 408
         assert await connection.has_ended()
     assert len(listener.connections) == 0
