@@ -357,4 +357,4 @@ async def test_half_open_peers_are_let_go(short_deadlines: list[Listener], serve
         if sent:  # whoever has begun is told
             assert (await connection.read_response()).status == 408
         assert await connection.has_ended()
-    assert len(listener.connections) == 0
+    await eventually(lambda: len(listener.connections) == 0, "the end of the connection")
