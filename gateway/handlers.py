@@ -50,7 +50,7 @@ class HandlerRunner:
             return
         target = server.dispatcher.target(event, member.namespace)
         if target is None:
-            server.drop(member, catalogue.UNHANDLED_EVENT, event=event)
+            server.drop(member, catalogue.UNHANDLED_EVENT, event=event[:100] if isinstance(event, str) else event)
             return
         if (target.is_coroutine or member.starting) and server.async_handlers:
             member.starting += 1  # a plain function that comes next must not begin before this one

@@ -31,6 +31,12 @@ class HttpExchange(Protocol):
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer. The host adds Content-Length, Date and Connection. Does nothing after the peer is gone."""
 
+    def is_unsent(self) -> bool:
+        """Whether part of the answer that was given is known to wait for the peer to take it."""
+
+    def drop_unsent(self) -> None:
+        """Drop the connection if it still does."""
+
     def read_body(
         self,
         limit: int,

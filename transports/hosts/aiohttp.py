@@ -128,6 +128,12 @@ class Exchange:
             except ConnectionError:
                 self._peer_left()
 
+    def is_unsent(self) -> bool:
+        return False  # aiohttp writes later
+
+    def drop_unsent(self) -> None:
+        """As ``is_unsent``: nothing to do."""
+
     def _respond_and_leave(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer without aiohttp, which would read the rest of the body, and inflate it, only to drop it."""
         transport, _ = self.take_over(_Lingering(self._transport))

@@ -41,8 +41,9 @@ logger = logging.getLogger("tidegate.listener")
 
 #: How long a connection may be idle between requests.
 KEEPALIVE_TIMEOUT_S: Final = 75.0
-#: A closed connection whose peer has taken nothing of the last answer for this long is dropped.
+#: A closed connection whose peer has taken less than ``STUCK_BYTES`` of the last answer in this time is dropped.
 STUCK_S: Final = 30.0
+STUCK_BYTES: Final = 32 * 1024
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 
@@ -149,6 +150,7 @@ class Connection(asyncio.Protocol):
     """One connection while it speaks HTTP to us: requests one after the other, each an ``Exchange``."""
 
     __slots__ = (
+        "_answered",
         "_body",
         "_buffer",
         "_exchange",
@@ -168,6 +170,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._exchange: Exchange | None = None
+        self._answered: Exchange | None = None  # the last, where the peer did not take all of it at once
         self._body: Body | None = None
         self._has_begun = True  # a request is expected, or has begun to arrive
         self._is_lingering = False
@@ -206,7 +209,7 @@ class Connection(asyncio.Protocol):
             self._read_next()
         elif len(self._buffer) > MAX_HEAD_BYTES:
             # Requests sent ahead while one is being answered wait their turn, but not without bound.
-            self._cut()
+            self.cut()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._leave()
@@ -279,6 +282,7 @@ class Connection(asyncio.Protocol):
             self._refuse_head(error)
             return
         self._listener.timers.cancel(self)
+        self._answered = None
         exchange = self._exchange = Exchange(self, self._request(head, engine), head.keeps_alive)
         exchange.has_body = framing.chunked or framing.length > 0
         if exchange.has_body:
@@ -388,6 +392,8 @@ class Connection(asyncio.Protocol):
         if exchange.has_body:
             self._linger()
             return
+        if transport.get_write_buffer_size():
+            self._answered = exchange
         if not keeps_alive:
             self.close()
             return
@@ -396,6 +402,11 @@ class Connection(asyncio.Protocol):
         self._expect_within(listener.request_timeout_s if self._buffer else listener.keepalive_timeout_s)
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._read_next)
+
+    def is_unsent(self, exchange: Exchange) -> bool:
+        """Whether it was answered last, and the peer has not taken all of it."""
+        transport = self._transport
+        return exchange is self._answered and transport is not None and transport.get_write_buffer_size() > 0
 
     def _read_next(self) -> None:
         if self._exchange is None and self._transport is not None and self._buffer and not self._is_blocked:
@@ -437,7 +448,7 @@ class Connection(asyncio.Protocol):
         transport.write_eof()
         self._expect_within(self._listener.linger_s)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         transport = self._transport
         self.connection_lost(None)
         if transport is not None:
@@ -446,7 +457,7 @@ class Connection(asyncio.Protocol):
     def _leave(self) -> None:
         self._listener.timers.cancel(self)
         self._listener.dismiss(self)
-        self._transport = None
+        self._transport = self._answered = None
 
     def _expect_within(self, seconds: float) -> None:
         self._listener.timers.schedule(self, asyncio.get_running_loop().time() + seconds)
@@ -468,6 +479,13 @@ class Exchange:
 
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         self._connection.respond(self, status, headers, body)
+
+    def is_unsent(self) -> bool:
+        return self._connection.is_unsent(self)
+
+    def drop_unsent(self) -> None:
+        if self._connection.is_unsent(self):
+            self._connection.cut()
 
     def read_body(
         self,
@@ -501,9 +519,9 @@ def _bare_line_end() -> RequestRefused:
 
 
 def _drop_if_stuck(transport: asyncio.Transport, before: int | None) -> None:
-    """A closed transport still sends what it holds: look after it, and drop it once a peer takes nothing more."""
+    """A closed transport still sends what it holds: look after it, and drop it once a peer takes next to nothing."""
     left = transport.get_write_buffer_size()
-    if left and left == before:
+    if left and before is not None and before - left < STUCK_BYTES:
         transport.abort()
     elif left:
         asyncio.get_running_loop().call_later(STUCK_S, _drop_if_stuck, transport, left)

@@ -193,7 +193,7 @@ class FakeExchange:
         self.transport: FakeTransport | None = None
         self.is_gone = False
         #: What the peer has not taken of earlier answers on the same connection.
-        self.unsent = 0
+        self.unsent_before = 0
         self._unread = unread
         self._request_body = body
         self._waiting: tuple[int, Callable[[bytes], None], Callable[[RefusedError], None]] | None = None
@@ -205,6 +205,12 @@ class FakeExchange:
         self.status = status
         self.headers = {name.lower(): value for name, value in [*headers, *self.extra_headers]}
         self.body = body
+
+    def is_unsent(self) -> bool:
+        return False
+
+    def drop_unsent(self) -> None:
+        raise AssertionError("nothing is unsent")
 
     def read_body(
         self,
@@ -241,8 +247,8 @@ class FakeExchange:
             raise ConnectionResetError("the peer is gone")
         self.transport = FakeTransport()
         self.transport.protocol = protocol
-        self.transport.buffered = self.unsent
-        self.transport.is_jammed = bool(self.unsent)
+        self.transport.buffered = self.unsent_before
+        self.transport.is_jammed = bool(self.unsent_before)
         self.answers += 1
         return self.transport, self._unread
 

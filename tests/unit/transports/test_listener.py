@@ -357,3 +357,55 @@ def test_addresses_of_one_customer_share_their_connections(loop: FakeLoop, make_
     sockets[2].lose()
     assert status(connect_from("2001:db8::4")) == 429, "the proxy was not counted, so it makes no room"
     assert not connect_from("2001:db8:0:1::1").written
+
+
+def test_answers_that_a_client_does_not_take_do_not_add_up(loop: FakeLoop, engine: Engine, connect: Connect) -> None:
+    """It asks for the next on another connection, again and again."""
+    sid = sid_of(connect(GET + b"\r\n")[1])
+    get = f"GET /engine.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    sockets = []
+    for _ in range(5):
+        connection, socket = connect()
+        socket.is_jammed = True
+        connection.data_received(get)
+        engine.sockets[sid].send(text("4" + "x" * 10_000))
+        loop.settle()
+        sockets.append(socket)
+    assert all(b"xxx" in socket.written for socket in sockets)
+    assert [socket.is_aborted for socket in sockets] == [True] * 4 + [False]
+    assert engine.sockets[sid].connected
+
+
+def test_answer_to_somebody_else_on_the_same_connection_is_left_alone(
+    loop: FakeLoop, engine: Engine, connect: Connect
+) -> None:
+    """As proxies share them."""
+    sids = [sid_of(connect(GET + b"\r\n")[1]) for _ in range(2)]
+    gets = [f"GET /engine.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for sid in sids]
+    shared, socket = connect()
+    for sid, get in zip(sids, gets, strict=True):
+        socket.unjam()
+        socket.is_jammed = True
+        shared.data_received(get)
+        engine.sockets[sid].send(text("4" + "x" * 10_000))
+        loop.settle()
+    connect(gets[0])
+    assert not socket.is_aborted
+    connect(gets[1])
+    assert socket.is_aborted
+
+
+def test_answer_that_is_taken_a_few_bytes_at_a_time_is_not_kept_for_ever(loop: FakeLoop, connect: Connect) -> None:
+    connection, socket = connect()
+    socket.is_jammed = True
+    connection.data_received(OPTIONS)
+    socket.buffered = 1_000_000
+    loop.advance(76)
+    assert socket.is_closed
+    for _ in range(3):
+        socket.buffered -= 100_000
+        loop.advance(STUCK_S)
+        assert not socket.is_aborted
+    socket.buffered -= 100
+    loop.advance(STUCK_S + 1)
+    assert socket.is_aborted

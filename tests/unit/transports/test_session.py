@@ -620,7 +620,7 @@ def test_what_is_unsent_of_an_earlier_answer_counts_from_the_start(
     engine = make_engine(max_buffered_bytes=100_000)
     headers = WEBSOCKET_HEADERS if transport == "websocket" else {}
     exchange = FakeExchange(request(f"EIO=4&transport={transport}", headers=headers))
-    exchange.unsent = 60_000
+    exchange.unsent_before = 60_000
     engine.handle(exchange)
     loop.settle()
     [session] = engine.sockets.values()
