@@ -39,6 +39,7 @@ from tests.conformance.autobahn_cases import (
 )
 from tests.support.raw import websocket_headers
 from tests.support.waiting import timeout_s
+from transports.engine import Engine
 from transports.hosts.aiohttp import serve
 from transports.hosts.listener import Listener
 from transports.outbound import DeflateForm, OutboundMessage
@@ -81,11 +82,8 @@ class EchoConnection(WebSocketConnection):
         self.resume_reading()
 
 
-class EchoRoute:
-    """Stands where an engine would."""
-
-    def __init__(self) -> None:
-        self.lingering: set[Any] = set()
+class EchoRoute(Engine):
+    """An engine whose requests all become echoing WebSockets."""
 
     def handle(self, exchange: Any) -> None:
         key = websocket_handshake.check(exchange.request)
