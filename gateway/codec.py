@@ -40,6 +40,8 @@ MAX_ATTACHMENTS: Final = 256
 #: Arrays and objects inside each other: below what encoders take, so that everything received can be sent on.
 MAX_DEPTH: Final = 128
 MAX_NAMESPACE_LENGTH: Final = 256
+#: What a value costs in memory, beside its text.
+VALUE_BYTES: Final = 64
 #: JavaScript numbers its acks with integers below 2**53: 16 digits.
 _MAX_ACK_DIGITS: Final = 16
 
@@ -317,6 +319,13 @@ class MsgpackPacket(msgpack_packet.MsgPackPacket):
         if code == 0 and data == b"\0":
             return None
         return self.__class__.ext_hook(code, data)
+
+
+def decoded_bytes(data: str | bytes) -> int:
+    """About how much memory a packet takes once decoded: each value of JSON is an object."""
+    if isinstance(data, bytes):
+        return len(data)
+    return len(data) + VALUE_BYTES * (data.count(",") + data.count("[") + data.count("{"))
 
 
 def check_depth(data: Any) -> None:

@@ -1,8 +1,9 @@
 """Running the application's handlers: at once, each in a task, or one after the other; how many at a time.
 
 At most one task stands between a packet and its handler, and none where the handler is a plain function. Handlers
-that run or wait their turn are counted for each connection and in all; at the bound the connection is held
-(``Session.hold``), so that a client that sends faster than its events are handled is slowed down by TCP.
+that run or wait their turn are counted for each connection and in all, and so are the bytes of their large events; at
+the bound the connection is held (``transports.intake``), so that a client that sends faster than its events are
+handled is slowed down by TCP.
 """
 
 from __future__ import annotations
@@ -39,29 +40,30 @@ class HandlerRunner:
         # Looked at for every event: whether it passes through middleware, or ``_trigger_event`` was replaced.
         self._middlewares = server.event_middlewares.functions
         self._own = server.__dict__
+        self._max_bytes = server.eio.max_buffered_bytes
         #: Coroutine handlers that run or wait their turn.
         self.in_flight = 0
         self._held: set[Session] = set()
 
-    def receive(self, member: Member, packet: Any) -> None:
-        """An event for ``member``."""
+    def receive(self, member: Member, packet: Any, nbytes: int = 0) -> None:
+        """An event for ``member``. ``nbytes``: about what it takes in memory, where that is much."""
         server = self._server
         event, *arguments = packet.data
         if self._middlewares or "_trigger_event" in self._own:
-            self._in_turn(member, lambda: self._handle_slowly(member, event, arguments, packet.id))
+            self._in_turn(member, lambda: self._handle_slowly(member, event, arguments, packet.id, nbytes), nbytes)
             return
         target = server.dispatcher.target(event, member.namespace)
         if target is None:
-            server.drop(member, catalogue.UNHANDLED_EVENT, event=event)
+            server.drop(member, catalogue.UNHANDLED_EVENT, event=event[:100] if isinstance(event, str) else event)
             return
         if (target.is_coroutine or member.starting) and server.async_handlers:
             member.starting += 1  # a plain function that comes next must not begin before this one
-            self._begin(member.session)
-            server.eio.spawn(self._run(member, target, arguments, packet.id))
+            self._begin(member.session, nbytes)
+            server.eio.spawn(self._run(member, target, arguments, packet.id, nbytes))
             return
         if target.is_coroutine or member.turns:
             member.starting += 1
-            self._in_turn(member, lambda: self._run(member, target, arguments, packet.id))
+            self._in_turn(member, lambda: self._run(member, target, arguments, packet.id, nbytes), nbytes)
             return
         try:
             result = target.handler(*target.prefix, member.sid, *arguments)
@@ -72,7 +74,7 @@ class HandlerRunner:
             logger.exception("handler of %r failed", event)
             return
         if inspect.isawaitable(result):
-            self._in_turn(member, lambda: self._finish(member, result, packet.id))
+            self._in_turn(member, lambda: self._finish(member, result, packet.id, nbytes), nbytes)
         else:
             server.acknowledge(member, packet.id, result)
 
@@ -87,9 +89,9 @@ class HandlerRunner:
 
         self._in_turn(member, counted)
 
-    def _in_turn(self, member: Member, handle: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _in_turn(self, member: Member, handle: Callable[[], Coroutine[Any, Any, None]], nbytes: int = 0) -> None:
         """As ``in_turn``; ``handle`` calls ``_end`` itself."""
-        self._begin(member.session)
+        self._begin(member.session, nbytes)
         if self._server.async_handlers:
             self._server.eio.spawn(handle())
         elif member.turns:
@@ -100,11 +102,14 @@ class HandlerRunner:
 
     # -- how many ----------------------------------------------------------------------------------------
 
-    def _begin(self, session: Session) -> None:
+    def _begin(self, session: Session, nbytes: int) -> None:
         client: Client = session.application
         client.in_flight += 1
         self.in_flight += 1
-        if client.in_flight >= self._max_per_connection:
+        if nbytes:
+            client.in_flight_bytes += nbytes
+            session.application_bytes += nbytes
+        if client.in_flight >= self._max_per_connection or client.in_flight_bytes >= self._max_bytes:
             client.is_held = True
             self._hold(session, Hold.HANDLERS)
         if self.in_flight >= self._max:
@@ -116,11 +121,14 @@ class HandlerRunner:
             self._server.eio.counters.held_for_handlers += 1
         session.intake.hold(cause)
 
-    def _end(self, session: Session) -> None:
+    def _end(self, session: Session, nbytes: int = 0) -> None:
         client: Client = session.application
         client.in_flight -= 1
         self.in_flight -= 1
-        if client.is_held and client.in_flight <= self._resumes_at:
+        if nbytes:
+            client.in_flight_bytes -= nbytes
+            session.application_bytes -= nbytes
+        if client.is_held and client.in_flight <= self._resumes_at and client.in_flight_bytes <= self._max_bytes // 2:
             client.is_held = False
             session.intake.let_go(Hold.HANDLERS)
         if self._held and self.in_flight <= self._max // 2:
@@ -143,7 +151,7 @@ class HandlerRunner:
             finally:
                 turns.popleft()
 
-    async def _run(self, member: Member, target: Target, arguments: list[Any], ack_id: int | None) -> None:
+    async def _run(self, member: Member, target: Target, arguments: list[Any], ack_id: int | None, nbytes: int) -> None:
         member.starting -= 1
         try:
             result = target.handler(*target.prefix, member.sid, *arguments)
@@ -155,9 +163,9 @@ class HandlerRunner:
         except Exception:  # the application's handler
             logger.exception("event handler failed")
         finally:
-            self._end(member.session)
+            self._end(member.session, nbytes)
 
-    async def _finish(self, member: Member, result: Awaitable[Any], ack_id: int | None) -> None:
+    async def _finish(self, member: Member, result: Awaitable[Any], ack_id: int | None, nbytes: int) -> None:
         try:
             self._server.acknowledge(member, ack_id, await result)
         except EventRefusedError as refused:
@@ -165,9 +173,11 @@ class HandlerRunner:
         except Exception:  # the application's handler
             logger.exception("event handler failed")
         finally:
-            self._end(member.session)
+            self._end(member.session, nbytes)
 
-    async def _handle_slowly(self, member: Member, event: Any, arguments: list[Any], ack_id: int | None) -> None:
+    async def _handle_slowly(
+        self, member: Member, event: Any, arguments: list[Any], ack_id: int | None, nbytes: int
+    ) -> None:
         """With middleware, or with ``_trigger_event`` replaced, as the admin interface does."""
         try:
             result = await self._server.pass_and_trigger(member, event, arguments)
@@ -177,7 +187,7 @@ class HandlerRunner:
         except Exception:  # the application's handler or middleware
             logger.exception("handler of %r failed", event)
         finally:
-            self._end(member.session)
+            self._end(member.session, nbytes)
 
     def _refuse(self, member: Member, ack_id: int | None, refused: EventRefusedError) -> None:
         """A middleware or a handler refuses the event: a client that asked for an ack is told so."""

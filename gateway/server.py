@@ -40,6 +40,9 @@ logger = logging.getLogger("tidegate.server")
 #: What a client gets whose connect handler raised.
 _FAILED: Final = {"message": catalogue.JOIN_FAILED.message}
 
+#: Events above it are counted with what they take in memory while their handlers run.
+LARGE_EVENT_BYTES: Final = 1024
+
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
@@ -48,7 +51,16 @@ class Client:
     attachments.
     """
 
-    __slots__ = ("awaited", "awaited_bytes", "in_flight", "is_held", "joined", "members")
+    __slots__ = (
+        "awaited",
+        "awaited_bytes",
+        "in_flight",
+        "in_flight_bytes",
+        "is_held",
+        "joined",
+        "kept_bytes",
+        "members",
+    )
 
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
@@ -57,10 +69,14 @@ class Client:
         self.awaited: Any = None
         #: Bytes of it that have come.
         self.awaited_bytes = 0
+        #: What they take in memory.
+        self.kept_bytes = 0
         #: Handlers of its events that run or wait their turn.
         self.in_flight = 0
         #: Whether nothing is read until some of them have ended.
         self.is_held = False
+        #: What the large ones among these events take in memory.
+        self.in_flight_bytes = 0
 
 
 class Server(socketio.AsyncServer):
@@ -402,29 +418,35 @@ class Server(socketio.AsyncServer):
 
     def message_received(self, session: Session, data: str | bytes) -> None:
         client: Client = session.application
+        nbytes = 0
         try:
             packet = client.awaited
             if packet is None:
+                if len(data) > LARGE_EVENT_BYTES:
+                    nbytes = codec.decoded_bytes(data)
                 packet = self.packet_class(encoded_packet=data)
                 if packet.attachment_count:
                     self._expected_member(session, client, packet)
                     client.awaited = packet
                     client.awaited_bytes = len(data)
+                    self._awaits_more(session, codec.decoded_bytes(data))
                     return
             else:
                 client.awaited_bytes += len(data)
                 if client.awaited_bytes > self._max_attachments_bytes:
                     raise codec.PacketError(catalogue.ATTACHMENTS_TOO_BIG, limit=self._max_attachments_bytes)
                 if not packet.add_attachment(data):
+                    self._awaits_more(session, len(data))
                     return
                 client.awaited = None
+                nbytes = len(data) + self._awaits_no_more(session, client)
             packet_type = packet.packet_type
             if packet_type == codec.EVENT or packet_type == codec.BINARY_EVENT:
-                member = client.members.get(packet.namespace or "/")
-                if member is None or member.state is not MemberState.CONNECTED:
-                    member = self._expected_member(session, client, packet)
+                member = self._expected_member(session, client, packet)
                 if member is not None:
-                    self._handlers.receive(member, packet)
+                    self._handlers.receive(member, packet, nbytes)
+                    if nbytes:
+                        self.eio.received_in_part(nbytes)
             elif packet_type == codec.ACK or packet_type == codec.BINARY_ACK:
                 member = self._expected_member(session, client, packet)
                 if member is not None:
@@ -439,8 +461,23 @@ class Server(socketio.AsyncServer):
             logger.info("packet class of the application: %s", error)
             self._fail(session, codec.PacketError(catalogue.CUSTOM_PACKET))
 
+    def _awaits_more(self, session: Session, nbytes: int) -> None:
+        """So much more of a packet is kept until its attachments have come."""
+        session.application_bytes += nbytes
+        session.application.kept_bytes += nbytes
+        self.eio.received_in_part(nbytes)
+
+    def _awaits_no_more(self, session: Session, client: Client) -> int:
+        """The packet is whole, or given up; what was counted for it."""
+        nbytes = client.kept_bytes
+        client.kept_bytes = 0
+        session.application_bytes -= nbytes
+        return nbytes
+
     def _fail(self, session: Session, error: codec.PacketError) -> None:
-        session.application.awaited = None
+        client: Client = session.application
+        client.awaited = None
+        self._awaits_no_more(session, client)
         if session.port is not None:
             session.port_failed(session.port, error)
 

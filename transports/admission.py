@@ -17,6 +17,8 @@ from .errors import RequestRefused
 BURST_S: Final = 10.0
 #: Addresses whose rate is remembered. Beyond it the longest silent ones are forgotten.
 MAX_ADDRESSES: Final = 100_000
+#: Under which peers without an IP address are counted, where they are.
+NO_ADDRESS: Final = "a Unix socket"
 
 
 class Admission:
@@ -39,16 +41,18 @@ class Admission:
         #: Handshakes left, and when that was true. Oldest first.
         self._buckets: dict[str, tuple[float, float]] = {}
 
-    def enter(self, address: str, now: float) -> str:
+    def enter(self, address: str, now: float, *, is_doubtful: bool = False) -> str:
         """One more session; what ``leave`` has to be given when it ends.
 
+        ``is_doubtful``: the address may be that of a proxy only because the client has made its headers useless. It
+        is limited whatever it is, or doing so would pay.
         Raises: RequestRefused.
         """
         if self._max_connections and self._count >= self._max_connections:
             raise RequestRefused(catalogue.TOO_MANY_CONNECTIONS, limit=self._max_connections)
         group = ""
-        if (self.max_per_address or self._rate) and address and not self.is_exempt(address):
-            group = address_group(address)
+        if (self.max_per_address or self._rate) and self._is_limited(address, is_doubtful):
+            group = address_group(address) or NO_ADDRESS
             open_now = self._by_address.get(group, 0)
             if self.max_per_address and open_now >= self.max_per_address:
                 raise RequestRefused(catalogue.TOO_MANY_FROM_ADDRESS, address=group, limit=self.max_per_address)
@@ -57,6 +61,9 @@ class Admission:
             self._by_address[group] = open_now + 1
         self._count += 1
         return group
+
+    def _is_limited(self, address: str, is_doubtful: bool) -> bool:
+        return is_doubtful or bool(address and not self.is_exempt(address))
 
     def leave(self, group: str) -> None:
         """A session that had entered has ended."""

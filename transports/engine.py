@@ -73,7 +73,8 @@ class Engine(engineio.AsyncServer):
     - ``max_connections``, ``max_connections_per_address``: sessions open at a time (100,000; 5,000).
     - ``handshakes_per_second``: new sessions of one address (100); ten seconds' worth may come at once.
     - ``packets_per_second``, ``bytes_per_second``: what one client may send (10,000; 32 MiB) before its
-      connection is read more slowly; two seconds' worth may come at once.
+      connection is read more slowly; two seconds' worth may come at once. Fragments of a WebSocket message
+      count as packets, compressed ones by what they inflate to.
     - ``trusted_proxies``: whose ``Forwarded`` and ``X-Forwarded-*`` headers are believed: IP addresses, networks, or
       the words ``loopback`` (the default; Unix sockets included) and ``private``.
 
@@ -266,7 +267,8 @@ class Engine(engineio.AsyncServer):
 
     def create_session(self, request: HttpRequest) -> Session:
         """Raises: RequestRefused where there are too many already."""
-        address_group = self.admission.enter(request.remote, self.now())
+        is_doubtful = bool(request.client.disbelief)
+        address_group = self.admission.enter(request.remote, self.now(), is_doubtful=is_doubtful)
         session = Session(self, self.generate_id(), request)
         session.address_group = address_group
         self.sockets[session.id] = session

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: What may come at once after silence, in seconds of the rate.
 BURST_S: Final = 2.0
+#: What a packet of a POST costs beside its bytes, until it is taken.
+PACKET_OVERHEAD_BYTES: Final = 144
 
 
 class Hold(IntFlag):
@@ -84,16 +86,27 @@ class Post:
     ``is_suspended``: the session is held, and some have not. ``failure``: what was wrong with one that was.
     """
 
-    __slots__ = ("failure", "is_suspended", "packets", "port", "taken")
+    __slots__ = ("failure", "is_suspended", "nbytes", "packets", "port", "taken")
 
     def __init__(
-        self, port: Port, packets: Iterator[Packet], taken: Callable[[RemoteProtocolError | None], None]
+        self, port: Port, packets: Sequence[Packet], nbytes: int, taken: Callable[[RemoteProtocolError | None], None]
     ) -> None:
         self.port = port
-        self.packets = packets
+        self.packets: Iterator[Packet] = iter(packets)
+        self.nbytes = nbytes + PACKET_OVERHEAD_BYTES * len(packets)
         self.taken = taken
         self.is_suspended = False
         self.failure: RemoteProtocolError | None = None
+
+
+class Arriving:
+    """A POST that is being received. ``shed`` answers it where its memory is needed."""
+
+    __slots__ = ("nbytes", "shed")
+
+    def __init__(self, shed: Callable[[], None]) -> None:
+        self.shed = shed
+        self.nbytes = 0
 
 
 class Intake:
@@ -106,7 +119,7 @@ class Intake:
         self.holds = Hold.NONE
         #: When the client is within its rates again; 0 while it is.
         self.paid_at = 0.0
-        self._posting: tuple[Port, ...] = ()  # those for which a POST is being received
+        self._posting: dict[Port, Arriving] = {}  # those for which a POST is being received
         self._posts: tuple[Post, ...] = ()  # those that were received, and whose packets are being taken
 
     # -- holding -----------------------------------------------------------------------------------------
@@ -156,19 +169,31 @@ class Intake:
 
     # -- POSTs -------------------------------------------------------------------------------------------
 
-    def begin_post(self, port: Port) -> None:
-        """A POST for ``port`` has come.
+    def buffered_bytes(self) -> int:
+        """Of POSTs that are not whole yet, or not taken."""
+        arriving = sum([arriving.nbytes for arriving in self._posting.values()])
+        return arriving + sum([post.nbytes for post in self._posts])
+
+    def begin_post(self, port: Port, shed: Callable[[], None]) -> None:
+        """A POST for ``port`` has come. ``shed`` is called where the session is shed before its body has come.
 
         Raises: RequestRefused where another for the same port is still being taken; the session is closed then.
         """
         if port in self._posting or any(post.port is port for post in self._posts):
             self._session.close(reasons.PARSE_ERROR)
             raise RequestRefused(catalogue.OVERLAPPING_POST)
-        self._posting += (port,)
+        self._posting[port] = Arriving(shed)
+
+    def arrive(self, port: Port, nbytes: int) -> None:
+        """So much more of its body has come."""
+        arriving = self._posting.get(port)
+        if arriving is not None:
+            arriving.nbytes += nbytes
+            self._session.engine.received_in_part(nbytes)
 
     def end_post(self, port: Port) -> None:
         """Its body has come, or will not come."""
-        self._posting = tuple([other for other in self._posting if other is not port])
+        self._posting.pop(port, None)
 
     def take(
         self,
@@ -180,12 +205,14 @@ class Intake:
         """The packets of one POST. ``taken`` is called once, when the last of them has been taken, with what was
         wrong with one of them.
         """
-        post = Post(port, iter(packets), taken)
+        post = Post(port, packets, nbytes, taken)
         self._posts += (post,)
         meter = self._session.meter
         if meter is not None and meter.spend(len(packets), nbytes):
             self.pay_debt()
         self._take(post)
+        if post.is_suspended:
+            self._session.engine.received_in_part(post.nbytes)
 
     def _take(self, post: Post) -> None:
         post.is_suspended = False
@@ -197,6 +224,12 @@ class Intake:
         self._posts = tuple([other for other in self._posts if other is not post])
         post.taken(post.failure)
 
+    def port_replaced(self, old: Port, new: Port) -> None:
+        """The session has gone on from ``old`` to ``new``; what it was sent before that is still to be taken."""
+        for post in self._posts:
+            if post.port is old and post.is_suspended:
+                post.port = new
+
     def port_failed(self, port: Port, error: RemoteProtocolError) -> None:
         """The answer to what is being taken on ``port`` says so."""
         for post in self._posts:
@@ -204,7 +237,13 @@ class Intake:
                 post.failure = error
 
     def end(self) -> None:
-        """The session ends: answer what waits for an answer."""
+        """The session ends: answer what waits for an answer. What is being taken further up the stack is not held."""
+        self.holds = Hold.NONE
+        if self._session.close_reason == reasons.MEMORY_SHED:
+            # Others are received to their end, so that a client hears of the end of its session by its GET.
+            posting, self._posting = self._posting, {}
+            for arriving in posting.values():
+                arriving.shed()
         posts, self._posts = self._posts, ()
         for post in posts:
             if post.is_suspended:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _JSON: Final[Headers] = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
 _TEXT: Final[Headers] = [("Content-Type", "text/plain"), ("Cache-Control", "no-store")]
+#: Connections that may wait for their peers to leave when one more is accepted only to be closed. They count for no
+#: session and for no address, so beyond it such a request is refused as HTTP.
+MAX_LINGERING: Final = 1000
 _ESCAPED_NEWLINE = re.compile(r"(\\)?\\n")
 
 
@@ -223,6 +226,8 @@ class Negotiator:
         try:
             session.begin_upgrade(port)
         except RequestRefused as refused:
+            if len(self._engine.lingering) >= MAX_LINGERING:
+                raise
             # The session is known, so the connection is accepted and closed (Engine.IO v4, "WebSocket").
             self._engine.note_refusal(refused.refusal, refused.message, exchange.request, session.id)
             refusal = refused
@@ -244,8 +249,13 @@ class Negotiator:
         if port is None or isinstance(port, WebSocketPort):
             raise _mismatch(session)
         is_jsonp = jsonp_index(exchange.request) is not None
+
+        def shed() -> None:
+            exchange.lost = None
+            self.refuse(exchange, RequestRefused(catalogue.UNKNOWN_SESSION))
+
         intake = session.intake
-        intake.begin_post(port)
+        intake.begin_post(port, shed)
         exchange.lost = partial(intake.end_post, port)
 
         def received(body: bytes) -> None:
@@ -263,7 +273,7 @@ class Negotiator:
             session.close(reasons.PARSE_ERROR)
             self.refuse(exchange, refusal)
 
-        exchange.read_body(self._engine.max_payload_bytes, received, refused)
+        exchange.read_body(self._engine.max_payload_bytes, received, refused, partial(intake.arrive, port))
 
     def _receive(self, exchange: HttpExchange, session: Session, port: Port, body: bytes) -> None:
         try:

@@ -70,7 +70,7 @@ def jsonp_script(index: int, payload: bytes) -> bytes:
 class PollingPort:
     """Answers one GET at a time; writable while one waits."""
 
-    __slots__ = ("_compression_threshold", "_exchange", "_packets_per_payload", "_session", "writable")
+    __slots__ = ("_compression_threshold", "_exchange", "_packets_per_payload", "_session", "_unsent", "writable")
 
     name = "polling"
 
@@ -79,6 +79,7 @@ class PollingPort:
         self._packets_per_payload = packets_per_payload(user_agent)
         self._compression_threshold = compression_threshold
         self._exchange: HttpExchange | None = None
+        self._unsent: HttpExchange | None = None  # was answered, but the client had not taken all of it
         self.writable = False
 
     def open(self, exchange: HttpExchange) -> None:
@@ -89,6 +90,10 @@ class PollingPort:
         if self._exchange is not None:
             raise RequestRefused(catalogue.OVERLAPPING_GET)
         jsonp_index(exchange.request)
+        if self._unsent is not None:
+            # Whoever asks again without having taken the last answer will not take it: it must not stay in memory.
+            self._unsent.drop_unsent()
+            self._unsent = None
         self._exchange = exchange
         self.writable = True
         exchange.lost = self._lost
@@ -107,6 +112,8 @@ class PollingPort:
         self.writable = False
         exchange.lost = None
         respond_with_payload(exchange, run, self._compression_threshold)
+        if exchange.is_unsent():
+            self._unsent = exchange
 
     # -- port ------------------------------------------------------------------------------------------
 

@@ -31,10 +31,23 @@ class HttpExchange(Protocol):
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer. The host adds Content-Length, Date and Connection. Does nothing after the peer is gone."""
 
-    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
+    def is_unsent(self) -> bool:
+        """Whether part of the answer that was given is known to wait for the peer to take it."""
+
+    def drop_unsent(self) -> None:
+        """Drop the connection if it still does."""
+
+    def read_body(
+        self,
+        limit: int,
+        received: Callable[[bytes], None],
+        refused: Callable[[RefusedError], None],
+        arriving: Callable[[int], None],
+    ) -> None:
         """Call ``received`` with the whole body, or ``refused`` when it is over ``limit`` bytes or malformed.
 
-        Neither is called when the peer goes away first; ``lost`` is.
+        Neither is called when the peer goes away first; ``lost`` is. ``arriving`` is told how much more memory the
+        body takes while it is not whole. Whoever answers first needs it no more.
         """
 
     def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:

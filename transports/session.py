@@ -87,6 +87,7 @@ class Session:
         "_upgrade_by",
         "address_group",
         "application",
+        "application_bytes",
         "application_deadline",
         "close_reason",
         "conflated",
@@ -127,6 +128,8 @@ class Session:
         #: For the layer above: its own state of this session, and a deadline it may set (0: none).
         self.application: Any = None
         self.application_deadline = 0.0
+        #: What it keeps of messages that make nothing whole yet, for the bound on all buffers.
+        self.application_bytes = 0
         self.user_session: dict[str, Any] | None = None
         self.wheel_slot = UNSCHEDULED
         self._candidate: Port | None = None
@@ -417,7 +420,10 @@ class Session:
     def held_bytes(self) -> int:
         """Bytes that are kept for the client or of it, in either direction."""
         ports = (self.port, self._candidate)
-        return self.backlog() + sum(port.buffered_in() for port in ports if port is not None)
+        held = self.backlog() + self.application_bytes
+        if self._intake is not None:
+            held += self._intake.buffered_bytes()
+        return held + sum([port.buffered_in() for port in ports if port is not None])
 
     async def wait_for_room(self) -> None:
         """Wait while more than half of the buffer is in use and the client takes some of it.
@@ -467,10 +473,16 @@ class Session:
 
     @property
     def intake(self) -> Intake:
-        """What is special about taking in what the client sends; made on first use."""
-        if self._intake is None:
-            self._intake = Intake(self)
-        return self._intake
+        """What is special about taking in what the client sends; made on first use.
+
+        Of a session that has ended it is not kept: the two would hold each other for ever.
+        """
+        intake = self._intake
+        if intake is None:
+            intake = Intake(self)
+            if self.state != State.CLOSED:
+                self._intake = intake
+        return intake
 
     @property
     def is_held(self) -> bool:
@@ -536,6 +548,8 @@ class Session:
         self.state = advance(self.state, Signal.UPGRADE_ENDED)
         self._measure()
         if old is not None:
+            if self._intake is not None:
+                self._intake.port_replaced(old, candidate)
             old.detach()
         if self.is_held:
             candidate.pause_reading()
@@ -656,4 +670,7 @@ class Session:
         self.state = advance(self.state, Signal.CLOSED)
         self.run = None
         self.port = None
+        if self._intake is not None:
+            self._intake.end()
+            self._intake = None
         self.engine.session_closed(self)

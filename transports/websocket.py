@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from . import reasons
 from .errors import RemoteProtocolError
 from .outbound import DeflateForm, Run
-from .ports import PORT_BUFFER_BYTES
 from .protocol.packets import Packet, PacketType, decode_packet
 from .protocol.permessage_deflate import DeflateAgreement
 from .refusals import CloseCode
@@ -41,7 +40,6 @@ class WebSocketPort(WebSocketConnection):
 
     def open(self, transport: asyncio.Transport, head: bytes, first: Run | None, unread: bytes) -> None:
         """Answer the handshake with ``head``, write ``first`` behind it, and read on."""
-        transport.set_write_buffer_limits(PORT_BUFFER_BYTES)
         self.begin(transport, head if first is None else head + self._encode(first), unread)
 
     # -- port ------------------------------------------------------------------------------------------

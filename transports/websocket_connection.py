@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from .errors import RemoteProtocolError
 from .intake import RateMeter
+from .ports import PORT_BUFFER_BYTES
 from .protocol import frames
 from .protocol.frames import BINARY, CLOSE, COMPRESSED, PING, TEXT, AnyMessage, FrameParser, decode_text
 from .protocol.permessage_deflate import DeflateAgreement, inflate
@@ -107,6 +108,8 @@ class WebSocketConnection(asyncio.Protocol):
         """Write ``data``, the handshake's answer and what follows it, and read on behind ``unread``."""
         self._transport = transport
         self.writable = True
+        # May pause at once: what is unsent of an earlier answer on this connection counts.
+        transport.set_write_buffer_limits(PORT_BUFFER_BYTES)
         transport.write(data)
         if self._is_paused:
             self._read_socket(False)
@@ -195,11 +198,17 @@ class WebSocketConnection(asyncio.Protocol):
             self._receive_aside(data)
             return
         found = self._parser.feed(data)
-        meter = self._meter
-        if meter is not None and meter.spend(len(found), len(data)):
-            self.rates_passed()
-        if not found:
+        count = len(found)
+        fragment_count = self._parser.fragment_count
+        if fragment_count:  # each is work, and with pings between them they are more than the rest of a message
+            self._parser.fragment_count = 0
+            count += fragment_count
             self.partly_received(len(data))
+        elif not count:
+            self.partly_received(len(data))
+        meter = self._meter
+        if meter is not None and meter.spend(count, len(data)):
+            self.rates_passed()
         messages = iter(found)
         for opcode, payload in messages:
             if opcode == TEXT:
@@ -233,6 +242,9 @@ class WebSocketConnection(asyncio.Protocol):
             self.peer_failed(error)
             return
         self._inflated += len(data)
+        meter = self._meter
+        if meter is not None and meter.spend(0, max(len(data) - len(payload), 0)):
+            self.rates_passed()
         if text is None:
             self.binary_received(data)
         else:

@@ -131,6 +131,10 @@ class StreamResponse(asyncio.Protocol):
             self._port.paused()
 
     def resume_writing(self) -> None:
+        # Not from inside of the transport, as in ``WebSocketConnection``: what waits may end the response.
+        asyncio.get_running_loop().call_soon(self._resumed)
+
+    def _resumed(self) -> None:
         if self._port is not None:
             self._port.resumed()
 
@@ -196,11 +200,12 @@ class XhrStreamingPort:
                 self._response.abort()
             else:
                 self._response.end()
-        transport.set_write_buffer_limits(PORT_BUFFER_BYTES)
         self._response = response
         self._response_ends = now + self._max_s
         self._resume_by = 0.0
         self.writable = True
+        # May pause at once: what is unsent of an earlier answer on this connection counts.
+        transport.set_write_buffer_limits(PORT_BUFFER_BYTES)
         begin = None if padding is None else Run(None, padding)
         for message in repeat:
             begin = Run(begin, message)

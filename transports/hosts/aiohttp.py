@@ -23,6 +23,7 @@ from ..request import Headers, HttpRequest
 from .bodies import (
     CONTINUE,
     LINGER_S,
+    PIECE_OVERHEAD_BYTES,
     REQUEST_TIMEOUT_S,
     awaits_continue,
     too_large,
@@ -92,7 +93,10 @@ class Exchange:
         self._continues = continues
         self._drops_body = False
         self._answer: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
-        self._body: tuple[int, Callable[[bytes], None], Callable[[RefusedError], None]] | None = None
+        self._body: (
+            tuple[int, Callable[[bytes], None], Callable[[RefusedError], None], Callable[[int], None]] | None
+        ) = None
+        self._parts: list[bytes] = []
         self.extra_headers: Headers = []
         self.lost: Callable[[], None] | None = None
         self.request = _as_request(engine, request, transport)
@@ -117,11 +121,18 @@ class Exchange:
             return
         headers = [*headers, *self.extra_headers]
         self._answer.set_result(web.Response(status=status, headers=headers, body=body))
+        self._parts.clear()
         if self._drops_body:
             try:
                 self._respond_and_leave(status, headers, body)
             except ConnectionError:
                 self._peer_left()
+
+    def is_unsent(self) -> bool:
+        return False  # aiohttp writes later
+
+    def drop_unsent(self) -> None:
+        """As ``is_unsent``: nothing to do."""
 
     def _respond_and_leave(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer without aiohttp, which would read the rest of the body, and inflate it, only to drop it."""
@@ -138,15 +149,25 @@ class Exchange:
         else:
             transport.close()
 
-    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
-        self._body = (limit, received, refused)
+    def read_body(
+        self,
+        limit: int,
+        received: Callable[[bytes], None],
+        refused: Callable[[RefusedError], None],
+        arriving: Callable[[int], None],
+    ) -> None:
+        self._body = (limit, received, refused, arriving)
 
     async def _read_body(
-        self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]
+        self,
+        limit: int,
+        received: Callable[[bytes], None],
+        refused: Callable[[RefusedError], None],
+        arriving: Callable[[int], None],
     ) -> None:
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                body = await self._collect_body(limit)
+                body = await self._collect_body(limit, arriving)
         except ConnectionError:
             self._peer_left()
         except (web.HTTPException, asyncio.CancelledError):
@@ -164,9 +185,10 @@ class Exchange:
             self._drops_body = True
             refused(RequestRefused(catalogue.BAD_BODY, fault="it is malformed"))
         else:
-            received(body)
+            if not self._answer.done():
+                received(body)
 
-    async def _collect_body(self, limit: int) -> bytes:
+    async def _collect_body(self, limit: int, arriving: Callable[[int], None]) -> bytes:
         """Raises: RequestRefused, RemoteProtocolError, and what aiohttp raises."""
         request = self._aiohttp_request
         coding = content_coding(self.request.headers.get("content-encoding", ""))
@@ -183,15 +205,17 @@ class Exchange:
         if self._continues and awaits_continue(self.request):
             await request.writer.write(CONTINUE)
             request.writer.output_size = 0  # of the answer, which has not begun
-        parts = []
         size = 0
         async for part in request.content.iter_any():
             size += len(part)
             if size > limit:
                 raise too_large(limit)
-            parts.append(part)
+            self._parts.append(part)
+            arriving(len(part) + PIECE_OVERHEAD_BYTES)
+            if self._answer.done():
+                return b""
         self._drops_body = False
-        body = b"".join(parts)
+        body = b"".join(self._parts)
         return inflate(coding, body, limit) if coding and body and not is_inflated else body
 
     def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:

@@ -16,13 +16,27 @@ REQUEST_TIMEOUT_S: Final = 20.0
 #: How long the rest of a body that was refused is read and dropped.
 LINGER_S: Final = 5.0
 
+#: What a piece of a body that is kept costs beside its bytes.
+PIECE_OVERHEAD_BYTES: Final = 48
+
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Body:
     """A request body on its way in."""
 
-    __slots__ = ("_chunks", "_coding", "_decoder", "_left", "_limit", "_received", "_refused", "error", "is_wanted")
+    __slots__ = (
+        "_arriving",
+        "_chunks",
+        "_coding",
+        "_decoder",
+        "_left",
+        "_limit",
+        "_received",
+        "_refused",
+        "error",
+        "is_wanted",
+    )
 
     def __init__(self, length: int, chunked: bool) -> None:
         self._left = -1 if chunked else length
@@ -32,17 +46,24 @@ class Body:
         self._decoder: ChunkedDecoder | None = None
         self._received: Callable[[bytes], None] | None = None
         self._refused: Callable[[RefusedError], None] | None = None
+        self._arriving: Callable[[int], None] | None = None
         self.error: RefusedError | None = None
         self.is_wanted = False
 
     def begin(
-        self, limit: int, coding: str, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]
+        self,
+        limit: int,
+        coding: str,
+        received: Callable[[bytes], None],
+        refused: Callable[[RefusedError], None],
+        arriving: Callable[[int], None],
     ) -> None:
         self.is_wanted = True
         self._limit = limit
         self._coding = coding
         self._received = received
         self._refused = refused
+        self._arriving = arriving
         if self._left < 0:
             self._decoder = ChunkedDecoder(limit)
         elif self._left > limit:
@@ -65,6 +86,11 @@ class Body:
         self._chunks.append(data[: self._left])
         self._left -= len(self._chunks[-1])
         return None if self._left else data[len(self._chunks[-1]) :]
+
+    def waits_on(self, nbytes: int) -> None:
+        """So much has come, and it is not whole."""
+        if self._arriving is not None:
+            self._arriving(nbytes + PIECE_OVERHEAD_BYTES)
 
     def finish(self) -> None:
         if self._received is None or self._refused is None:

@@ -17,6 +17,7 @@ from email.utils import formatdate
 from typing import Final
 
 from .. import catalogue
+from ..admission import address_group
 from ..engine import Engine
 from ..errors import RefusedError, RemoteProtocolError, RequestRefused
 from ..negotiation import refuse
@@ -40,8 +41,9 @@ logger = logging.getLogger("tidegate.listener")
 
 #: How long a connection may be idle between requests.
 KEEPALIVE_TIMEOUT_S: Final = 75.0
-#: A closed connection whose peer has taken nothing of the last answer for this long is dropped.
+#: A closed connection whose peer has taken less than ``STUCK_BYTES`` of the last answer in this time is dropped.
 STUCK_S: Final = 30.0
+STUCK_BYTES: Final = 32 * 1024
 
 ProtocolFactory = Callable[[], asyncio.Protocol]
 
@@ -71,8 +73,8 @@ class Listener:
         self.inherits_unsent_limit = False
         #: Those that speak HTTP to us, with or without a request.
         self.connections: set[Connection] = set()
-        #: How many of them each address has, where those are limited.
-        self._by_peer: dict[str, int] = {}
+        #: How many of them each address, or network of one customer, has, where those are limited.
+        self._by_group: dict[str, int] = {}
         self._first: Engine | None = next(iter(engines.values()), None)
         self._engines: dict[bytes, Engine] = {}
         for path, engine in engines.items():
@@ -97,24 +99,27 @@ class Listener:
         self.connections.add(connection)
         if self._first is None:
             return None
-        limit, peer = self._first.admission.max_per_address, connection.peer
-        if not limit or self._first.admission.is_exempt(peer):
+        limit = self._first.admission.max_per_address
+        if not limit or self._first.admission.is_exempt(connection.peer):
             return None
-        self._by_peer[peer] = count = self._by_peer.get(peer, 0) + 1
+        group = connection.group = address_group(connection.peer)
+        self._by_group[group] = count = self._by_group.get(group, 0) + 1
         if count <= limit:
             return None
-        return RequestRefused(catalogue.TOO_MANY_FROM_ADDRESS, address=peer, limit=limit)
+        return RequestRefused(catalogue.TOO_MANY_FROM_ADDRESS, address=group, limit=limit)
 
     def dismiss(self, connection: Connection) -> None:
         """It has ended, or was taken over."""
         if connection not in self.connections:
             return
         self.connections.remove(connection)
-        left = self._by_peer.get(connection.peer, 0) - 1
-        if left > 0:
-            self._by_peer[connection.peer] = left
-        else:
-            self._by_peer.pop(connection.peer, None)
+        group = connection.group
+        if group:
+            left = self._by_group[group] - 1
+            if left:
+                self._by_group[group] = left
+            else:
+                del self._by_group[group]
 
     def engine_for(self, target: bytes) -> Engine | None:
         return self._engines.get(target.partition(b"?")[0])
@@ -145,6 +150,7 @@ class Connection(asyncio.Protocol):
     """One connection while it speaks HTTP to us: requests one after the other, each an ``Exchange``."""
 
     __slots__ = (
+        "_answered",
         "_body",
         "_buffer",
         "_exchange",
@@ -154,6 +160,7 @@ class Connection(asyncio.Protocol):
         "_is_secure",
         "_listener",
         "_transport",
+        "group",
         "peer",
         "wheel_slot",
     )
@@ -163,6 +170,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._exchange: Exchange | None = None
+        self._answered: Exchange | None = None  # the last, where the peer did not take all of it at once
         self._body: Body | None = None
         self._has_begun = True  # a request is expected, or has begun to arrive
         self._is_lingering = False
@@ -170,6 +178,8 @@ class Connection(asyncio.Protocol):
         self._is_secure = False
         #: Its IP address; empty where it has none.
         self.peer = ""
+        #: Under which it is counted (``transports.admission``); empty where it is not.
+        self.group = ""
         self.wheel_slot = UNSCHEDULED
 
     # -- asyncio protocol ------------------------------------------------------------------------------
@@ -199,7 +209,7 @@ class Connection(asyncio.Protocol):
             self._read_next()
         elif len(self._buffer) > MAX_HEAD_BYTES:
             # Requests sent ahead while one is being answered wait their turn, but not without bound.
-            self._cut()
+            self.cut()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._leave()
@@ -221,7 +231,8 @@ class Connection(asyncio.Protocol):
         self._is_blocked = False
         if self._transport is not None and not self._is_lingering:
             self._transport.resume_reading()
-            self._read_next()
+            # Not from inside of the transport, as in ``WebSocketConnection``: the answer may close it.
+            asyncio.get_running_loop().call_soon(self._read_next)
 
     def on_deadline(self, now: float) -> None:
         """The peer was too slow with a request, or idle for too long."""
@@ -271,6 +282,7 @@ class Connection(asyncio.Protocol):
             self._refuse_head(error)
             return
         self._listener.timers.cancel(self)
+        self._answered = None
         exchange = self._exchange = Exchange(self, self._request(head, engine), head.keeps_alive)
         exchange.has_body = framing.chunked or framing.length > 0
         if exchange.has_body:
@@ -317,7 +329,13 @@ class Connection(asyncio.Protocol):
         protocol.connection_made(transport)
         protocol.data_received(data)
 
-    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
+    def read_body(
+        self,
+        limit: int,
+        received: Callable[[bytes], None],
+        refused: Callable[[RefusedError], None],
+        arriving: Callable[[int], None],
+    ) -> None:
         body, exchange, transport = self._body, self._exchange, self._transport
         if exchange is None or transport is None:
             return
@@ -329,7 +347,7 @@ class Connection(asyncio.Protocol):
         if body is None:
             received(b"")
             return
-        body.begin(limit, coding, received, refused)
+        body.begin(limit, coding, received, refused, arriving)
         if body.error is None:
             self._expect_within(self._listener.request_timeout_s)
             if awaits_continue(exchange.request) and not self._buffer:
@@ -344,6 +362,7 @@ class Connection(asyncio.Protocol):
             return
         rest = body.feed(data)
         if rest is None:
+            body.waits_on(len(data))
             return
         self._body = None
         self._buffer = rest
@@ -373,6 +392,8 @@ class Connection(asyncio.Protocol):
         if exchange.has_body:
             self._linger()
             return
+        if transport.get_write_buffer_size():
+            self._answered = exchange
         if not keeps_alive:
             self.close()
             return
@@ -381,6 +402,11 @@ class Connection(asyncio.Protocol):
         self._expect_within(listener.request_timeout_s if self._buffer else listener.keepalive_timeout_s)
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._read_next)
+
+    def is_unsent(self, exchange: Exchange) -> bool:
+        """Whether it was answered last, and the peer has not taken all of it."""
+        transport = self._transport
+        return exchange is self._answered and transport is not None and transport.get_write_buffer_size() > 0
 
     def _read_next(self) -> None:
         if self._exchange is None and self._transport is not None and self._buffer and not self._is_blocked:
@@ -416,12 +442,13 @@ class Connection(asyncio.Protocol):
             self.close()
             return
         self._is_lingering = True
+        self._buffer = b""  # of a body that nobody reads: no request, even if it looks like one
         if self._is_blocked:
             transport.resume_reading()
         transport.write_eof()
         self._expect_within(self._listener.linger_s)
 
-    def _cut(self) -> None:
+    def cut(self) -> None:
         transport = self._transport
         self.connection_lost(None)
         if transport is not None:
@@ -430,7 +457,7 @@ class Connection(asyncio.Protocol):
     def _leave(self) -> None:
         self._listener.timers.cancel(self)
         self._listener.dismiss(self)
-        self._transport = None
+        self._transport = self._answered = None
 
     def _expect_within(self, seconds: float) -> None:
         self._listener.timers.schedule(self, asyncio.get_running_loop().time() + seconds)
@@ -453,8 +480,21 @@ class Exchange:
     def respond(self, status: int, headers: Headers, body: bytes) -> None:
         self._connection.respond(self, status, headers, body)
 
-    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
-        self._connection.read_body(limit, received, refused)
+    def is_unsent(self) -> bool:
+        return self._connection.is_unsent(self)
+
+    def drop_unsent(self) -> None:
+        if self._connection.is_unsent(self):
+            self._connection.cut()
+
+    def read_body(
+        self,
+        limit: int,
+        received: Callable[[bytes], None],
+        refused: Callable[[RefusedError], None],
+        arriving: Callable[[int], None],
+    ) -> None:
+        self._connection.read_body(limit, received, refused, arriving)
 
     def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
         return self._connection.take_over(protocol)
@@ -479,9 +519,9 @@ def _bare_line_end() -> RequestRefused:
 
 
 def _drop_if_stuck(transport: asyncio.Transport, before: int | None) -> None:
-    """A closed transport still sends what it holds: look after it, and drop it once a peer takes nothing more."""
+    """A closed transport still sends what it holds: look after it, and drop it once a peer takes next to nothing."""
     left = transport.get_write_buffer_size()
-    if left and left == before:
+    if left and before is not None and before - left < STUCK_BYTES:
         transport.abort()
     elif left:
         asyncio.get_running_loop().call_later(STUCK_S, _drop_if_stuck, transport, left)

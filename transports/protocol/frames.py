@@ -92,6 +92,8 @@ class FrameParser:
     peer has compressed are returned as they came: a chunk of them, inflated at once, could be a thousand times
     its size.
 
+    ``fragment_count`` counts the frames that have been read of messages not whole yet, until its reader sets it to 0.
+
     ``error`` is None, or what the peer did wrong and the close code to answer with; the messages before it
     have been returned, and nothing is read any more.
     """
@@ -105,12 +107,14 @@ class FrameParser:
         "_takes_compressed",
         "_utf8",
         "error",
+        "fragment_count",
         "max_message_bytes",
     )
 
     def __init__(self, max_message_bytes: int, takes_compressed: bool = False) -> None:
         self.error: RemoteProtocolError | None = None
         self.max_message_bytes = max_message_bytes
+        self.fragment_count = 0
         self._takes_compressed = takes_compressed
         self._buffer: bytearray | None = None
         self._need = 0  # bytes the buffer must hold before parsing is worth a try
@@ -237,6 +241,7 @@ class FrameParser:
                 raise RemoteProtocolError(catalogue.TEXT_NOT_UTF8) from error
         fragments += payload
         if not first & _FIN:
+            self.fragment_count += 1
             return None
         self._fragments = self._utf8 = None
         whole = bytes(fragments)

@@ -266,3 +266,43 @@ def test_events_without_handler_and_late_ones_are_counted(
         "refused unhandled_event",
         "refused late_event",
     ], "each kind once"
+
+
+def test_packets_that_wait_for_their_attachments_count_in_the_bound_on_all_buffers(
+    make_server: MakeServer, join: Join
+) -> None:
+    server = make_server(max_total_buffered_bytes=1_000_000)
+    values = ",".join(["[]"] * 1000)
+    clients = [join(server) for _ in range(12)]
+    for client in clients:
+        client.send(f'52-["work",{{"_placeholder":true,"num":0}},{{"_placeholder":true,"num":1}},{values}]')
+        assert client.session.held_bytes() > 64_000, "the lists, not only their text"
+        if client.session.connected:
+            client.send(b"x" * 50_000)
+        assert sum(each.session.held_bytes() for each in clients if each.session.connected) <= 1_000_000
+    assert server.eio.counters.closed["memory shed"]
+    [client] = [each for each in clients if each.session.connected][:1]
+    client.send(b"")
+    assert client.session.application_bytes == 0
+
+
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_client_whose_busy_handlers_hold_much_is_not_read(
+    make_server: MakeServer, join: Join, loop: FakeLoop, in_turn: bool
+) -> None:
+    """A few large events weigh as much as a thousand small ones."""
+    server = make_server(max_buffered_bytes=500_000, async_handlers=not in_turn)
+    gates = Gates()
+    server.on("work", gates.__call__)
+    client = join(server)
+    large = ",".join(["[]"] * 1000)
+    for number in range(4):
+        assert not client.session.is_held
+        client.send(f'2["work",[{number},{large}]]')
+    assert client.session.is_held
+    assert client.session.held_bytes() > 500_000
+    for _ in range(4):
+        gates.let_through(1)
+        loop.settle()
+    assert not client.session.is_held
+    assert client.session.application_bytes == 0

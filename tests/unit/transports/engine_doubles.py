@@ -140,7 +140,9 @@ class FakeTransport(asyncio.Transport):
         return self.buffered
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
+        if high is not None and self.buffered > high and not self.is_paused:
+            self.is_paused = True
+            self.protocol.pause_writing()
 
     def can_write_eof(self) -> bool:
         return True
@@ -190,6 +192,8 @@ class FakeExchange:
         self.answers = 0
         self.transport: FakeTransport | None = None
         self.is_gone = False
+        #: What the peer has not taken of earlier answers on the same connection.
+        self.unsent_before = 0
         self._unread = unread
         self._request_body = body
         self._waiting: tuple[int, Callable[[bytes], None], Callable[[RefusedError], None]] | None = None
@@ -202,8 +206,22 @@ class FakeExchange:
         self.headers = {name.lower(): value for name, value in [*headers, *self.extra_headers]}
         self.body = body
 
-    def read_body(self, limit: int, received: Callable[[bytes], None], refused: Callable[[RefusedError], None]) -> None:
+    def is_unsent(self) -> bool:
+        return False
+
+    def drop_unsent(self) -> None:
+        raise AssertionError("nothing is unsent")
+
+    def read_body(
+        self,
+        limit: int,
+        received: Callable[[bytes], None],
+        refused: Callable[[RefusedError], None],
+        arriving: Callable[[int], None],
+    ) -> None:
         self._waiting = (limit, received, refused)
+        #: Told how much more of the body has come.
+        self.arriving = arriving
         if self._request_body is not None:
             self.arrive(self._request_body)
 
@@ -229,6 +247,8 @@ class FakeExchange:
             raise ConnectionResetError("the peer is gone")
         self.transport = FakeTransport()
         self.transport.protocol = protocol
+        self.transport.buffered = self.unsent_before
+        self.transport.is_jammed = bool(self.unsent_before)
         self.answers += 1
         return self.transport, self._unread
 

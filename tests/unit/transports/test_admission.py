@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.transports.engine_doubles import FakeExchange, request
 from transports import admission, catalogue
 from transports.admission import Admission, address_group
+from transports.engine import Engine
 from transports.errors import RequestRefused
 from transports.refusals import Refusal
 
@@ -113,3 +116,33 @@ def test_counts_are_those_of_the_sessions_that_are_open(steps: list[tuple[str, b
             entry.leave(inside.pop())
         assert entry._count == len(inside) <= 10
         assert all(count == inside.count(address) <= 4 for address, count in entry._by_address.items())
+
+
+def test_doubtful_address_is_limited_even_where_it_would_be_exempt() -> None:
+    entry = make(max_per_address=1)
+    for address in ("127.0.0.1", ""):
+        group = entry.enter(address, 0.0, is_doubtful=True)
+        with pytest.raises(RequestRefused):
+            entry.enter(address, 0.0, is_doubtful=True)
+        entry.enter(address, 0.0)
+        entry.leave(group)
+        entry.leave(entry.enter(address, 0.0, is_doubtful=True))
+
+
+def test_contradicting_a_proxy_is_no_way_around_the_limits(
+    make_engine: Callable[..., Engine], ask: Callable[..., FakeExchange]
+) -> None:
+    """The proxy writes X-Forwarded-For; the client adds a Forwarded that says something else."""
+    engine = make_engine(max_connections_per_address=2)
+    headers = {"host": "example.org", "x-forwarded-for": "192.0.2.1", "forwarded": "for=198.51.100.7"}
+    statuses = [
+        ask(
+            engine,
+            request("EIO=4&transport=polling", headers=headers, peer="127.0.0.1", proxies=engine.trusted_proxies),
+        ).status
+        for _ in range(3)
+    ]
+    assert statuses == [200, 200, 429]
+    clean = {"host": "example.org", "x-forwarded-for": "192.0.2.1"}
+    told = request("EIO=4&transport=polling", headers=clean, peer="127.0.0.1", proxies=engine.trusted_proxies)
+    assert ask(engine, told).status == 200, "others behind the proxy are not made to pay for it"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -278,3 +280,81 @@ def test_total_stays_below_its_bound_whatever_is_sent(steps: list[tuple[int, int
     finally:
         asyncio.events._set_running_loop(None)
         loop.close()
+
+
+def test_post_whose_session_is_closed_while_it_is_over_its_rates_is_answered(
+    make_engine: Callable[..., Engine], ask: Ask, loop: FakeLoop
+) -> None:
+    """The client has no request open for the good-bye, so the session waits for one; its POST does not."""
+    engine = make_engine(packets_per_second=1)
+    engine.on("message", lambda sid, _: engine.sockets[sid].close(reasons.HANDLER_FAILED))
+    sid = handshake(engine, ask)
+    post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), b"4a" + b"\x1e4b" * 10)
+    assert engine.sockets[sid].closing
+    assert post.answers == 1
+
+
+def test_rest_of_a_held_post_is_taken_when_the_session_goes_on_elsewhere(
+    engine: Engine, ask: Ask, loop: FakeLoop, received: list[Any]
+) -> None:
+    sid = handshake(engine, ask)
+    session = engine.sockets[sid]
+    post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), b"4stop\x1e4a\x1e4b")
+    candidate = FakePort("websocket")
+    session.begin_upgrade(candidate)  # type: ignore[arg-type]
+    session.receive(candidate, Packet(PacketType.PING, "probe"))  # type: ignore[arg-type]
+    session.receive(candidate, Packet(PacketType.UPGRADE, ""))  # type: ignore[arg-type]
+    session.intake.let_go(Hold.HANDLERS)
+    loop.settle()
+    assert received == ["stop", "a", "b"], "or it must not be answered with ok"
+    assert (post.status, post.body) == (200, b"ok")
+    assert candidate.calls == ["pause", "resume"]
+
+
+def test_ended_session_is_freed_also_where_its_handlers_end_later(
+    engine: Engine, open_session: OpenSession, loop: FakeLoop
+) -> None:
+    """By reference counts alone: the collector runs rarely."""
+    session, _ = open_session(engine)
+    session.intake.hold(Hold.HANDLERS)
+    session.close(reasons.TRANSPORT_CLOSE)
+    assert session.closed
+    session.intake.let_go(Hold.HANDLERS)
+    session.intake.hold(Hold.ALL_HANDLERS)
+    loop.settle()
+    last = weakref.ref(session)
+    gc.disable()
+    try:
+        del session
+        assert last() is None
+    finally:
+        gc.enable()
+
+
+def test_bodies_that_are_arriving_count_and_are_dropped_with_their_sessions(
+    make_engine: Callable[..., Engine], ask: Ask
+) -> None:
+    engine = make_engine(max_total_buffered_bytes=1_000_000)
+    posts = []
+    for _ in range(12):
+        before = set(engine.sockets)
+        ask(engine, "EIO=4&transport=polling")
+        [sid] = set(engine.sockets) - before
+        post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), None)
+        posts.append(post)
+        post.arriving(100_000)
+        assert sum(session.held_bytes() for session in engine.sockets.values()) <= 1_000_000
+    shed = [post for post in posts if post.answers]
+    assert shed
+    assert {post.error for post in shed} == {(400, 1)}
+    assert engine.counters.closed == {reasons.MEMORY_SHED: len(shed)}
+
+
+def test_packets_of_a_held_post_count_for_what_they_take(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    """A body of two bytes a packet is a small part of that."""
+    engine = make_engine(max_total_buffered_bytes=4_000_000, packets_per_second=10)
+    sid = handshake(engine, ask)
+    post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), b"\x1e".join([b"6"] * 40_000))
+    assert not engine.sockets
+    assert engine.counters.closed == {reasons.MEMORY_SHED: 1}
+    assert post.answers == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.transports.engine_doubles import FakeLoop, FakeTransport
+from tests.unit.transports.engine_doubles import FakeLoop, FakeTransport, text
 from transports.engine import Engine
 from transports.hosts.listener import STUCK_S, Connection, Listener
 
@@ -147,7 +147,7 @@ def test_connections_of_one_address_are_bounded_before_they_ask_for_anything(
     assert engine.counters.refused == {"too_many_from_address": 1}
     loop.advance(60)
     assert all(socket.is_closed for socket in sockets)
-    assert listener._by_peer == {}
+    assert listener._by_group == {}
 
 
 def test_idle_connection_is_closed(loop: FakeLoop, connect: Connect) -> None:
@@ -305,3 +305,107 @@ def test_empty_line_before_a_request_is_skipped(connect: Connect) -> None:
     _, socket = connect(b"\r\n" + GET + b"\r\n", b"\r", b"\n", OPTIONS)
     assert socket.written.count(b"HTTP/1.1 200") == 1
     assert socket.written.count(b"HTTP/1.1 204") == 1
+
+
+def test_body_that_is_refused_unread_is_never_taken_for_a_request(loop: FakeLoop, connect: Connect) -> None:
+    """Also where the connection was about to look for the next request in what had come before."""
+    connection, socket = connect(GET + b"\r\n")
+    sid = sid_of(socket)
+    poll = f"GET /engine.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    refused = b"POST /engine.io/?EIO=4&transport=polling&sid=none HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+    connection.data_received(poll + refused[:10])
+    session = connection._listener._engines[b"/engine.io/"].sockets[sid]
+    session.send(text("4news"))
+    loop.turn()  # the poll is answered, and the rest is to be looked at in the next turn
+    connection.data_received(refused[10:] + GET + b"\r\n")
+    loop.settle()
+    assert socket.take().count(b"HTTP/1.1 ") == 2
+    assert socket.has_written_eof
+
+
+def test_requests_that_waited_for_the_peer_to_read_are_not_answered_inside_of_the_transport(
+    loop: FakeLoop, connect: Connect
+) -> None:
+    """asyncio's ends a connection twice that is closed inside of resume_writing."""
+    connection, socket = connect()
+    socket.is_jammed = True
+    connection.pause_writing()
+    connection.data_received(GET + b"Connection: close\r\n\r\n")
+    assert not socket.written
+    socket.is_paused = True
+    socket.unjam()
+    assert not socket.is_closed
+    loop.settle()
+    assert status(socket) == 200
+    assert socket.is_closed
+
+
+def test_addresses_of_one_customer_share_their_connections(loop: FakeLoop, make_engine: Callable[..., Engine]) -> None:
+    engine = make_engine(max_connections_per_address=2, trusted_proxies=["2001:db8::9"])
+    listener = Listener({"/engine.io/": engine}, Fallback)
+
+    def connect_from(host: str) -> Socket:
+        connection = listener()
+        socket = Socket((host, 4711, 0, 0))
+        socket.set_protocol(connection)
+        connection.connection_made(socket)
+        return socket
+
+    sockets = [connect_from(host) for host in ("2001:db8::1", "2001:db8::2", "2001:db8::9", "2001:db8::3")]
+    assert [bool(socket.written) for socket in sockets] == [False, False, False, True]
+    assert status(sockets[3]) == 429
+    sockets[2].lose()
+    assert status(connect_from("2001:db8::4")) == 429, "the proxy was not counted, so it makes no room"
+    assert not connect_from("2001:db8:0:1::1").written
+
+
+def test_answers_that_a_client_does_not_take_do_not_add_up(loop: FakeLoop, engine: Engine, connect: Connect) -> None:
+    """It asks for the next on another connection, again and again."""
+    sid = sid_of(connect(GET + b"\r\n")[1])
+    get = f"GET /engine.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    sockets = []
+    for _ in range(5):
+        connection, socket = connect()
+        socket.is_jammed = True
+        connection.data_received(get)
+        engine.sockets[sid].send(text("4" + "x" * 10_000))
+        loop.settle()
+        sockets.append(socket)
+    assert all(b"xxx" in socket.written for socket in sockets)
+    assert [socket.is_aborted for socket in sockets] == [True] * 4 + [False]
+    assert engine.sockets[sid].connected
+
+
+def test_answer_to_somebody_else_on_the_same_connection_is_left_alone(
+    loop: FakeLoop, engine: Engine, connect: Connect
+) -> None:
+    """As proxies share them."""
+    sids = [sid_of(connect(GET + b"\r\n")[1]) for _ in range(2)]
+    gets = [f"GET /engine.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: a\r\n\r\n".encode() for sid in sids]
+    shared, socket = connect()
+    for sid, get in zip(sids, gets, strict=True):
+        socket.unjam()
+        socket.is_jammed = True
+        shared.data_received(get)
+        engine.sockets[sid].send(text("4" + "x" * 10_000))
+        loop.settle()
+    connect(gets[0])
+    assert not socket.is_aborted
+    connect(gets[1])
+    assert socket.is_aborted
+
+
+def test_answer_that_is_taken_a_few_bytes_at_a_time_is_not_kept_for_ever(loop: FakeLoop, connect: Connect) -> None:
+    connection, socket = connect()
+    socket.is_jammed = True
+    connection.data_received(OPTIONS)
+    socket.buffered = 1_000_000
+    loop.advance(76)
+    assert socket.is_closed
+    for _ in range(3):
+        socket.buffered -= 100_000
+        loop.advance(STUCK_S)
+        assert not socket.is_aborted
+    socket.buffered -= 100
+    loop.advance(STUCK_S + 1)
+    assert socket.is_aborted

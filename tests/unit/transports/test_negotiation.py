@@ -17,6 +17,7 @@ from tests.unit.transports.engine_doubles import (
     stream_records,
 )
 from transports.engine import Engine
+from transports.negotiation import MAX_LINGERING
 from transports.protocol.frames import CLOSE, TEXT
 from transports.protocol.lifecycle import State
 from transports.session import Session
@@ -569,3 +570,12 @@ def test_messages_on_the_websocket_before_the_upgrade_packet_drop_it(
     assert [opcode for opcode, _ in server_frames(transport.take())] == [TEXT, CLOSE]
     assert polling.state is State.OPEN
     assert polling.transport == "polling"
+
+
+def test_refused_upgrades_cannot_pile_up_as_connections(engine: Engine, ask: Ask, polling: Session) -> None:
+    """Each waits some seconds for its peer to leave, and no bound on sessions or addresses counts it."""
+    target = f"EIO=4&transport=websocket&sid={polling.id}"
+    answers = [ask(engine, target, headers=WEBSOCKET_HEADERS) for _ in range(MAX_LINGERING + 10)]
+    assert len(engine.lingering) == MAX_LINGERING
+    assert {answer.error for answer in answers[MAX_LINGERING + 1 :]} == {(400, 3)}
+    assert engine.counters.refused["upgrade_under_way"] == MAX_LINGERING + 9

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, FakePort, text
+from tests.unit.transports.engine_doubles import WEBSOCKET_HEADERS, FakeExchange, FakeLoop, FakePort, request, text
 from transports import catalogue, reasons
 from transports.engine import Engine
 from transports.errors import RemoteProtocolError, RequestRefused
@@ -275,11 +275,13 @@ def test_packets_of_a_port_of_the_past_are_ignored(engine: Engine, open_session:
 
 def test_two_posts_at_once_end_the_session(engine: Engine, open_session: OpenSession) -> None:
     session, port = open_session(engine)
-    session.intake.begin_post(port)
-    session.intake.end_post(port)
-    session.intake.begin_post(port)
+    shed: list[int] = []
+    session.intake.begin_post(port, lambda: shed.append(1))  # type: ignore[arg-type]
+    session.intake.end_post(port)  # type: ignore[arg-type]
+    session.intake.begin_post(port, lambda: shed.append(2))  # type: ignore[arg-type]
     with pytest.raises(RequestRefused):
-        session.intake.begin_post(port)
+        session.intake.begin_post(port, lambda: shed.append(3))  # type: ignore[arg-type]
+    assert shed == [], "it is received to its end"
     assert session.close_reason == reasons.PARSE_ERROR
 
 
@@ -607,3 +609,24 @@ def test_waiting_sender_can_be_cancelled_without_harm_to_the_others(
     assert not second.cancelled()
     with pytest.raises(asyncio.CancelledError):
         first.result()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "xhr-streaming"])
+def test_what_is_unsent_of_an_earlier_answer_counts_from_the_start(
+    loop: FakeLoop, make_engine: Callable[..., Engine], transport: str
+) -> None:
+    """Sent ahead of the handshake, a request whose answer is not read leaves the connection full already."""
+    engine = make_engine(max_buffered_bytes=100_000)
+    headers = WEBSOCKET_HEADERS if transport == "websocket" else {}
+    exchange = FakeExchange(request(f"EIO=4&transport={transport}", headers=headers))
+    exchange.unsent_before = 60_000
+    engine.handle(exchange)
+    loop.settle()
+    [session] = engine.sockets.values()
+    for _ in range(10):
+        session.send(text("4" + "x" * 20_000))
+        loop.settle()
+    assert session.closed
+    assert session.close_reason == reasons.SLOW_CLIENT
+    assert exchange.transport is not None
+    assert len(exchange.transport.written) < 100_000

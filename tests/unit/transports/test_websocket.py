@@ -15,6 +15,7 @@ from tests.unit.transports.engine_doubles import (
     server_frames,
     text,
 )
+from transports import reasons
 from transports.engine import Engine
 from transports.protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, encode_close
 from transports.protocol.lifecycle import State
@@ -323,3 +324,25 @@ def test_one_message_is_written_whatever_its_size(connect: Callable[..., Connect
     loop.settle()
     assert session.state is State.OPEN, "its bytes must not be counted where they come from and where they go"
     assert len(transport.take()) > size
+
+
+def test_fragments_count_as_packets(connect: Callable[..., Connected], loop: FakeLoop) -> None:
+    session, transport, got = connect(packets_per_second=100)
+    port = transport.protocol
+    port.data_received(client_frame(TEXT, "4", fin=False) + client_frame(CONTINUATION, fin=False) * 1000)
+    assert session.is_held
+    port.data_received(client_frame(CONTINUATION, "late"))
+    assert got == []
+    loop.advance(30)
+    assert not session.is_held
+    assert got == ["late"]
+
+
+def test_pings_between_fragments_hide_nothing_from_the_budget(connect: Callable[..., Connected]) -> None:
+    options = {"max_total_buffered_bytes": 100_000, "packets_per_second": 0}
+    session, transport, _ = connect(**options)
+    transport.protocol.data_received(client_frame(TEXT, "4", fin=False))
+    for _ in range(12):
+        if not session.closed:
+            transport.protocol.data_received(client_frame(CONTINUATION, "x" * 10_000, fin=False) + client_frame(PING))
+    assert session.close_reason == reasons.MEMORY_SHED

@@ -216,3 +216,16 @@ def test_close_while_waiting_for_a_turn_drops_the_rest(connect: Connect, loop: F
     assert not transport.is_reading_paused
     loop.settle()
     assert len(got) == 1
+
+
+def test_rates_are_of_what_compressed_messages_inflate_to(connect: Connect, loop: FakeLoop) -> None:
+    session, transport, got = connect(bytes_per_second=10_000, packets_per_second=0)
+    small = deflate(b"4" + b"a" * 15_000, 15)
+    assert len(small) < 100
+    for _ in range(3):
+        transport.protocol.data_received(client_frame(TEXT, small, rsv=COMPRESSED))
+    assert len(got) == 2, "two seconds' worth is 20,000 bytes"
+    assert session.is_held
+    loop.advance(60)
+    assert len(got) == 3
+    assert not session.is_held

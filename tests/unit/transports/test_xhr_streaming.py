@@ -443,3 +443,20 @@ def test_port_refuses_what_it_cannot_count_before_it_takes_the_connection(engine
             port.open(exchange, 0.0)
         assert exchange.transport is None
     assert port.write(Run(None, text("4a"))) is not None
+
+
+def test_response_that_may_be_written_again_does_not_end_inside_of_the_transport(
+    connect: Callable[..., Client], loop: FakeLoop
+) -> None:
+    """asyncio's ends a connection twice that is closed inside of resume_writing."""
+    client = connect(stream_max_bytes=400)
+    transport = client.exchange.transport
+    assert transport is not None
+    transport.is_paused = True
+    transport.protocol.pause_writing()
+    client.session.send(text("4" + "x" * 400))
+    loop.settle()
+    transport.unjam()
+    assert not transport.is_closed
+    loop.settle()
+    assert transport.is_closed
