@@ -13,7 +13,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from transports.intake import Hold
 from transports.session import Session
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tidegate.handlers")
 
 
+#: Of ``max_buffered_bytes``, what the large events of one connection may take. More than one, since a ``Router`` ends
+#: the session of whoever makes its handlers' queue as long as that.
+BYTES_FACTOR: Final = 2
+
+
 class HandlerRunner:
     """Of one server."""
 
@@ -36,7 +41,7 @@ class HandlerRunner:
         self._server = server
         self._max = server.limits.max_handlers
         self._max_per_connection = server.limits.max_handlers_per_connection
-        self._max_bytes = server.eio.max_buffered_bytes
+        self._max_bytes = BYTES_FACTOR * server.eio.max_buffered_bytes
         #: Coroutine handlers that run or wait their turn.
         self.in_flight = 0
         self._held: set[Session] = set()
