@@ -13,7 +13,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from transports.intake import Hold
 from transports.session import Session
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tidegate.handlers")
 
 
+#: Of ``max_buffered_bytes``, what the large events of one connection may take. More than one, since a ``Router`` ends
+#: the session of whoever makes its handlers' queue as long as that.
+BYTES_FACTOR: Final = 2
+
+
 class HandlerRunner:
     """Of one server."""
 
@@ -40,7 +45,7 @@ class HandlerRunner:
         # Looked at for every event: whether it passes through middleware, or ``_trigger_event`` was replaced.
         self._middlewares = server.event_middlewares.functions
         self._own = server.__dict__
-        self._max_bytes = server.eio.max_buffered_bytes
+        self._max_bytes = BYTES_FACTOR * server.eio.max_buffered_bytes
         #: Coroutine handlers that run or wait their turn.
         self.in_flight = 0
         self._held: set[Session] = set()

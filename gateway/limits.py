@@ -15,7 +15,7 @@ class Limits:
     - ``max_pending_acks``: that the server awaits from one client; beyond it the oldest is given up.
     - ``max_handlers_per_connection``, ``max_handlers``: coroutine handlers that run or wait for their turn, for one
       connection and for all together. At the bound nothing is read from the connections concerned until a
-      part of them have ended; so it is where the large events of one connection take ``max_buffered_bytes``. A
+      part of them have ended; so it is where the large events of one connection take twice ``max_buffered_bytes``. A
       handler that waits for its own client (``call``) is one of them.
     - ``max_attachments_bytes``: of one packet with all its attachments.
 

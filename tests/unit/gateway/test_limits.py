@@ -291,7 +291,7 @@ def test_client_whose_busy_handlers_hold_much_is_not_read(
     make_server: MakeServer, join: Join, loop: FakeLoop, in_turn: bool
 ) -> None:
     """A few large events weigh as much as a thousand small ones."""
-    server = make_server(max_buffered_bytes=500_000, async_handlers=not in_turn)
+    server = make_server(max_buffered_bytes=250_000, async_handlers=not in_turn)
     gates = Gates()
     server.on("work", gates.__call__)
     client = join(server)
