@@ -312,6 +312,8 @@ async def test_a_bomb_does_not_go_off(
             await connection.send("\r\n".join(lines).encode() + body)
             assert (await connection.read_response()).status == 413
             peak = max(peak, process.memory_info().rss)
+    growth = f"{(peak - before) / 2**20:.1f} MiB more"
+    print(f"{listener}, {framing}: {len(sids)} times {len(bomb)} bytes of {BOMB_BYTES}: {growth}")
     assert peak - before < 30_000_000, "four bombs of 200 MB each, of which 1 MB each may be inflated"
 
 
