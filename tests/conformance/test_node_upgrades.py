@@ -8,11 +8,14 @@ import pytest
 
 from tests.conformance.node_scripts import UPGRADING, last_transport, run_concern
 from tests.support.servers import LISTENERS
+from tests.support.waiting import timeout_s
 
 pytestmark = pytest.mark.node
 
 COUNT = 50
 MESSAGES = 1000
+#: That upgrades take long on a busy machine is nothing to fail for.
+UPGRADE_TIMEOUT_S = 60
 
 
 @pytest.mark.parametrize("listener", LISTENERS)
@@ -20,7 +23,7 @@ MESSAGES = 1000
 def test_nothing_is_lost_repeated_or_overtaken_in_an_upgrade(server_process: Any, client: str, listener: str) -> None:
     results = run_concern(
         "upgrades",
-        url=server_process(listener=listener).url,
+        url=server_process(listener=listener, upgrade_timeout=timeout_s(UPGRADE_TIMEOUT_S)).url,
         client=client,
         clients=COUNT,
         messages=MESSAGES,

@@ -15,7 +15,7 @@ async function optionsFor(library, path) {
   if (library !== "tidegate") return { io: library === "3" ? io3 : io4, options: { transports: names } };
   const { io, withStreaming } = await import("../../../client_js/test/support/client.mjs");
   // On a busy machine the first packet takes its time, and no proxy is to blame.
-  const streaming = { firstRecordTimeout: 15_000 * FACTOR };
+  const streaming = { firstRecordTimeout: 60_000 * FACTOR };
   return { io, options: withStreaming({ transports: names, streaming }) };
 }
 
