@@ -144,6 +144,8 @@ class TrustedProxies:
     def client(self, headers: Mapping[str, str], peer: str, scheme: str) -> Client:
         """The client of a request. ``headers``: by lower-case name; ``peer`` and ``scheme``: of the connection."""
         host = headers.get("host", "")
+        if headers.keys().isdisjoint(_HEADERS):
+            return Client(peer, scheme, host)
         said = _Said(*[headers.get(name, "") for name in _HEADERS])
         if not any(said):
             return Client(peer, scheme, host)

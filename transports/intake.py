@@ -39,13 +39,19 @@ class Hold(IntFlag):
 
 
 class Rates:
-    """What one client may send in a second; 0 is no limit."""
+    """What one client may send in a second; 0 is no limit.
 
-    __slots__ = ("bytes_per_s", "packets_per_s")
+    ``report_packets`` and ``report_bytes``: how much a WebSocket receives before it tells the meter, so that the usual
+    message costs two additions, and a client that says little has no meter.
+    """
+
+    __slots__ = ("bytes_per_s", "packets_per_s", "report_bytes", "report_packets")
 
     def __init__(self, packets_per_s: float, bytes_per_s: float) -> None:
         self.packets_per_s = packets_per_s or inf
         self.bytes_per_s = bytes_per_s or inf
+        self.report_packets = min(self.packets_per_s, 64)
+        self.report_bytes = min(self.bytes_per_s, 64 * 1024)
 
 
 class RateMeter:
@@ -112,10 +118,12 @@ class Arriving:
 class Intake:
     """Back-pressure on one client, and its POSTs. Made for a session that needs it; most never do."""
 
-    __slots__ = ("_posting", "_posts", "_session", "holds", "paid_at")
+    __slots__ = ("_meter", "_posting", "_posts", "_session", "holds", "paid_at")
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        rates = session.engine.rates
+        self._meter = None if rates is None else RateMeter(rates, session.engine.now())
         self.holds = Hold.NONE
         #: When the client is within its rates again; 0 while it is.
         self.paid_at = 0.0
@@ -148,13 +156,13 @@ class Intake:
         if session.port is not None and not self.holds:
             session.port.resume_reading()
 
-    def pay_debt(self) -> None:
-        """Read no more until what was received is within the client's rates."""
-        session = self._session
-        if session.meter is None or session.state >= State.CLOSING:
+    def spend(self, packets: int, nbytes: int) -> None:
+        """So much was received: read no more for a while where that is over the client's rates."""
+        session, meter = self._session, self._meter
+        if meter is None or not meter.spend(packets, nbytes) or session.state >= State.CLOSING:
             return
         now = session.engine.now()
-        debt_s = session.meter.debt_s(now)
+        debt_s = meter.debt_s(now)
         if debt_s:
             session.engine.counters.throttled += 1
             self.paid_at = now + debt_s
@@ -207,9 +215,7 @@ class Intake:
         """
         post = Post(port, packets, nbytes, taken)
         self._posts += (post,)
-        meter = self._session.meter
-        if meter is not None and meter.spend(len(packets), nbytes):
-            self.pay_debt()
+        self.spend(len(packets), nbytes)
         self._take(post)
         if post.is_suspended:
             self._session.engine.received_in_part(post.nbytes)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import catalogue, reasons
 from .conflation import Conflated, Kept, behind, divide_rest
 from .errors import RefusedError, RemoteProtocolError, RequestRefused
-from .intake import Hold, Intake, RateMeter
+from .intake import Hold, Intake
 from .outbound import OutboundMessage, Run
 from .protocol.lifecycle import Signal, State, advance
 from .protocol.packets import Packet, PacketType
@@ -95,7 +95,6 @@ class Session:
         "id",
         "is_accepted",
         "is_queued",
-        "meter",
         "port",
         "request",
         "run",
@@ -142,7 +141,6 @@ class Session:
         self._room: asyncio.Future[None] | None = None
         self._stalled = False
         self._intake: Intake | None = None
-        self.meter = None if engine.rates is None else RateMeter(engine.rates, engine.now())
 
     # -- what python-socketio's admin interface and applications read ------------------------------------
 

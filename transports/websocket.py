@@ -35,7 +35,9 @@ class WebSocketPort(WebSocketConnection):
         engine = session.engine
         super().__init__(max_message_bytes, engine.lingering, deflate)
         self._session: Session | None = session
-        self._meter = session.meter
+        if engine.rates is not None:
+            self._report_packets = engine.rates.report_packets
+            self._report_bytes = engine.rates.report_bytes
         self._deflate = None if deflate is None else DeflateForm(deflate.window_bits, engine.compression_threshold)
 
     def open(self, transport: asyncio.Transport, head: bytes, first: Run | None, unread: bytes) -> None:
@@ -124,9 +126,9 @@ class WebSocketPort(WebSocketConnection):
         self.fail(error.close_code, error.message)
         session.port_failed(self, error)
 
-    def rates_passed(self) -> None:
+    def received(self, packets: int, nbytes: int) -> None:
         if self._session is not None:
-            self._session.intake.pay_debt()
+            self._session.intake.spend(packets, nbytes)
 
     def partly_received(self, nbytes: int) -> None:
         if self._session is not None:

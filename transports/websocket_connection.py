@@ -18,10 +18,10 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum, auto
+from math import inf
 from typing import Any, Final
 
 from .errors import RemoteProtocolError
-from .intake import RateMeter
 from .ports import PORT_BUFFER_BYTES
 from .protocol import frames
 from .protocol.frames import BINARY, CLOSE, COMPRESSED, PING, TEXT, AnyMessage, FrameParser, decode_text
@@ -82,9 +82,12 @@ class WebSocketConnection(asyncio.Protocol):
         "_is_paused",
         "_kept",
         "_lingering",
-        "_meter",
+        "_nbytes",
+        "_packets",
         "_parser",
         "_phase",
+        "_report_bytes",
+        "_report_packets",
         "_takes_messages",
         "_timer",
         "_transport",
@@ -101,7 +104,10 @@ class WebSocketConnection(asyncio.Protocol):
         self._takes_messages = True  # in OPEN, unless paused or waiting for a turn
         self._inflated = 0  # bytes since the last turn, or _WAITING_FOR_TURN
         self._kept: _Kept | None = None
-        self._meter: RateMeter | None = None
+        self._packets = 0  # received and not reported, as are the bytes
+        self._nbytes = 0
+        self._report_packets = inf
+        self._report_bytes = inf
         self.writable = False
 
     def begin(self, transport: asyncio.Transport, data: bytes, unread: bytes) -> None:
@@ -128,8 +134,8 @@ class WebSocketConnection(asyncio.Protocol):
         """The peer broke the protocol. Whoever overrides this says its last words, then calls ``fail``."""
         self.fail(error.close_code, error.message)
 
-    def rates_passed(self) -> None:
-        """More has been received than ``_meter`` has in its buckets."""
+    def received(self, packets: int, nbytes: int) -> None:
+        """So much has come since the last time: ``_report_packets`` or ``_report_bytes``, or more."""
 
     def partly_received(self, nbytes: int) -> None:
         """So much has been received that makes no whole message yet."""
@@ -206,9 +212,10 @@ class WebSocketConnection(asyncio.Protocol):
             self.partly_received(len(data))
         elif not count:
             self.partly_received(len(data))
-        meter = self._meter
-        if meter is not None and meter.spend(count, len(data)):
-            self.rates_passed()
+        self._packets += count
+        self._nbytes += len(data)
+        if self._packets >= self._report_packets or self._nbytes >= self._report_bytes:
+            self._report()
         messages = iter(found)
         for opcode, payload in messages:
             if opcode == TEXT:
@@ -222,6 +229,11 @@ class WebSocketConnection(asyncio.Protocol):
                 return
         if self._parser.error is not None:
             self.peer_failed(self._parser.error)
+
+    def _report(self) -> None:
+        packets, nbytes = self._packets, self._nbytes
+        self._packets = self._nbytes = 0
+        self.received(packets, nbytes)
 
     def _receive_other(self, opcode: int, payload: bytes) -> None:
         if opcode == PING:
@@ -242,9 +254,9 @@ class WebSocketConnection(asyncio.Protocol):
             self.peer_failed(error)
             return
         self._inflated += len(data)
-        meter = self._meter
-        if meter is not None and meter.spend(0, max(len(data) - len(payload), 0)):
-            self.rates_passed()
+        self._nbytes += max(len(data) - len(payload), 0)
+        if self._nbytes >= self._report_bytes:
+            self._report()
         if text is None:
             self.binary_received(data)
         else:
