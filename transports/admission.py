@@ -21,6 +21,25 @@ MAX_ADDRESSES: Final = 100_000
 NO_ADDRESS: Final = "a Unix socket"
 
 
+class Tally(dict[str, int]):
+    """How many there are of each address; those of which there are none are not in it."""
+
+    __slots__ = ()
+
+    def add(self, group: str) -> int:
+        """One more; how many that makes."""
+        self[group] = count = self.get(group, 0) + 1
+        return count
+
+    def remove(self, group: str) -> None:
+        """One less."""
+        left = self[group] - 1
+        if left:
+            self[group] = left
+        else:
+            del self[group]
+
+
 class Admission:
     """``exempt`` tells addresses that are not limited; a bound of 0 is none."""
 
@@ -37,7 +56,7 @@ class Admission:
         self._rate = handshakes_per_s
         self.is_exempt = exempt
         self._count = 0
-        self._by_address: dict[str, int] = {}
+        self._by_address = Tally()
         #: Handshakes left, and when that was true. Oldest first.
         self._buckets: dict[str, tuple[float, float]] = {}
 
@@ -53,12 +72,11 @@ class Admission:
         group = ""
         if (self.max_per_address or self._rate) and self._is_limited(address, is_doubtful):
             group = address_group(address) or NO_ADDRESS
-            open_now = self._by_address.get(group, 0)
-            if self.max_per_address and open_now >= self.max_per_address:
+            if self.max_per_address and self._by_address.get(group, 0) >= self.max_per_address:
                 raise RequestRefused(catalogue.TOO_MANY_FROM_ADDRESS, address=group, limit=self.max_per_address)
             if self._rate and not self._take_token(group, now):
                 raise RequestRefused(catalogue.TOO_MANY_HANDSHAKES, address=group, rate=f"{self._rate:g}")
-            self._by_address[group] = open_now + 1
+            self._by_address.add(group)
         self._count += 1
         return group
 
@@ -69,11 +87,7 @@ class Admission:
         """A session that had entered has ended."""
         self._count -= 1
         if group:
-            left = self._by_address[group] - 1
-            if left:
-                self._by_address[group] = left
-            else:
-                del self._by_address[group]
+            self._by_address.remove(group)
 
     def _take_token(self, group: str, now: float) -> bool:
         burst = max(self._rate * BURST_S, 1.0)

@@ -10,14 +10,13 @@ the framework's route.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Final
 
 from .. import catalogue
-from ..admission import address_group
+from ..admission import Tally, address_group
 from ..engine import Engine
 from ..errors import RefusedError, RemoteProtocolError, RequestRefused
 from ..negotiation import refuse
@@ -36,8 +35,6 @@ from ..request import Headers, HttpRequest
 from ..timers import Timers
 from .bodies import CONTINUE, LINGER_S, REQUEST_TIMEOUT_S, Body, awaits_continue, too_slow, unknown_coding
 from .unsent import limit_unsent
-
-logger = logging.getLogger("tidegate.listener")
 
 #: How long a connection may be idle between requests.
 KEEPALIVE_TIMEOUT_S: Final = 75.0
@@ -74,7 +71,7 @@ class Listener:
         #: Those that speak HTTP to us, with or without a request.
         self.connections: set[Connection] = set()
         #: How many of them each address, or network of one customer, has, where those are limited.
-        self._by_group: dict[str, int] = {}
+        self._by_group = Tally()
         self._first: Engine | None = next(iter(engines.values()), None)
         self._engines: dict[bytes, Engine] = {}
         for path, engine in engines.items():
@@ -103,8 +100,7 @@ class Listener:
         if not limit or self._first.admission.is_exempt(connection.peer):
             return None
         group = connection.group = address_group(connection.peer)
-        self._by_group[group] = count = self._by_group.get(group, 0) + 1
-        if count <= limit:
+        if self._by_group.add(group) <= limit:
             return None
         return RequestRefused(catalogue.TOO_MANY_FROM_ADDRESS, address=group, limit=limit)
 
@@ -113,13 +109,8 @@ class Listener:
         if connection not in self.connections:
             return
         self.connections.remove(connection)
-        group = connection.group
-        if group:
-            left = self._by_group[group] - 1
-            if left:
-                self._by_group[group] = left
-            else:
-                del self._by_group[group]
+        if connection.group:
+            self._by_group.remove(connection.group)
 
     def engine_for(self, target: bytes) -> Engine | None:
         return self._engines.get(target.partition(b"?")[0])
