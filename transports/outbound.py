@@ -116,13 +116,14 @@ class Run:
         #: Wire forms that have been asked for, by the function that builds them, or by the kind of compression.
         self._forms: dict[Callable[[Run], bytes] | DeflateForm, bytes] | None = None
 
-    def _form(self, build: Callable[[Run], bytes]) -> bytes:
+    def _form(self, build: Callable[[Run], bytes], kind: DeflateForm | None = None) -> bytes:
+        key = build if kind is None else kind
         forms = self._forms
         if forms is None:
             forms = self._forms = {}
-        form = forms.get(build)
+        form = forms.get(key)
         if form is None:
-            form = forms[build] = build(self)
+            form = forms[key] = build(self)
         return form
 
     @classmethod
@@ -153,13 +154,7 @@ class Run:
         """``frames``, compressed message by message."""
         if self.parent is None:
             return self.message.deflated_frames(form)
-        forms = self._forms
-        if forms is None:
-            forms = self._forms = {}
-        frames = forms.get(form)
-        if frames is None:
-            frames = forms[form] = b"".join([message.deflated_frames(form) for message in self.messages()])
-        return frames
+        return self._form(lambda run: b"".join([message.deflated_frames(form) for message in run.messages()]), form)
 
     @property
     def records(self) -> bytes:
