@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
@@ -93,9 +94,7 @@ class Exchange:
         self._continues = continues
         self._drops_body = False
         self._answer: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
-        self._body: (
-            tuple[int, Callable[[bytes], None], Callable[[RefusedError], None], Callable[[int], None]] | None
-        ) = None
+        self._read: Callable[[], Awaitable[None]] | None = None  # the body, which the engine has asked for
         self._parts: list[bytes] = []
         self.extra_headers: Headers = []
         self.lost: Callable[[], None] | None = None
@@ -103,8 +102,8 @@ class Exchange:
 
     async def finish(self) -> web.StreamResponse:
         """aiohttp's response, once the engine has given its answer."""
-        if self._body is not None:
-            await self._read_body(*self._body)
+        if self._read is not None:
+            await self._read()
         if self._answer.done():
             return self._answer.result()
         watch = _Watch(self._transport, self._peer_left)
@@ -156,7 +155,7 @@ class Exchange:
         refused: Callable[[RefusedError], None],
         arriving: Callable[[int], None],
     ) -> None:
-        self._body = (limit, received, refused, arriving)
+        self._read = partial(self._read_body, limit, received, refused, arriving)
 
     async def _read_body(
         self,
@@ -174,9 +173,7 @@ class Exchange:
             self._peer_left()
             raise
         except TimeoutError:
-            lost, self.lost = self.lost, None
-            if lost is not None:
-                lost()
+            self._lose()
             self._drops_body = True
             self._engine.refuse(self, too_slow())
         except RefusedError as error:
@@ -237,10 +234,13 @@ class Exchange:
             self._answer.set_result(web.Response(status=101))
         return transport, tail.data
 
-    def _peer_left(self) -> None:
+    def _lose(self) -> None:
         lost, self.lost = self.lost, None
         if lost is not None:
             lost()
+
+    def _peer_left(self) -> None:
+        self._lose()
         if not self._answer.done():
             self._answer.set_result(web.Response(status=499))
 
