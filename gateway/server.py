@@ -58,7 +58,6 @@ class Client:
         "in_flight_bytes",
         "is_held",
         "joined",
-        "kept_bytes",
         "members",
     )
 
@@ -69,8 +68,6 @@ class Client:
         self.awaited: Any = None
         #: Bytes of it that have come.
         self.awaited_bytes = 0
-        #: What they take in memory.
-        self.kept_bytes = 0
         #: Handlers of its events that run or wait their turn.
         self.in_flight = 0
         #: Whether nothing is read until some of them have ended.
@@ -429,7 +426,7 @@ class Server(socketio.AsyncServer):
                     self._expected_member(session, client, packet)
                     client.awaited = packet
                     client.awaited_bytes = len(data)
-                    self._awaits_more(session, codec.decoded_bytes(data))
+                    self._awaits_more(session, nbytes or codec.decoded_bytes(data))
                     return
             else:
                 client.awaited_bytes += len(data)
@@ -464,13 +461,11 @@ class Server(socketio.AsyncServer):
     def _awaits_more(self, session: Session, nbytes: int) -> None:
         """So much more of a packet is kept until its attachments have come."""
         session.application_bytes += nbytes
-        session.application.kept_bytes += nbytes
         self.eio.received_in_part(nbytes)
 
     def _awaits_no_more(self, session: Session, client: Client) -> int:
         """The packet is whole, or given up; what was counted for it."""
-        nbytes = client.kept_bytes
-        client.kept_bytes = 0
+        nbytes = session.application_bytes - client.in_flight_bytes  # what is not of handlers
         session.application_bytes -= nbytes
         return nbytes
 

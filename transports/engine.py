@@ -376,7 +376,7 @@ class Engine(engineio.AsyncServer):
     def _look_at_budget(self) -> None:
         moved = self.counters.bytes_out + self._partial_bytes
         if self.budget.is_due(moved):
-            self.budget.enforce(list(self.sockets.values()), moved)
+            self.budget.enforce(self.sockets.values(), moved)
 
     @property
     def turn_bytes(self) -> int:

@@ -155,11 +155,12 @@ def closing(
     close_code: CloseCode | None,
     retry: Retry = Retry.ANEW,
     *,
-    door: Door = Door.ENGINE,
     level: int = logging.INFO,
 ) -> Refusal:
     """A bound, or a decision of the server, ends the session; a WebSocket is told the reason."""
-    return Refusal(name, door, when, reason, Ends.SESSION, retry, close_code=close_code, reason=reason, level=level)
+    return Refusal(
+        name, Door.ENGINE, when, reason, Ends.SESSION, retry, close_code=close_code, reason=reason, level=level
+    )
 
 
 def rows(module: dict[str, Any]) -> tuple[Refusal, ...]:
