@@ -16,12 +16,11 @@ import weakref
 from typing import Any
 
 import gateway
-from tests.unit.transports.engine_doubles import KEY, FakeLoop, client_frame
+from tests.unit.transports.engine_doubles import KEY, FakeLoop, client_frame, running_loop
 from transports.hosts.listener import Listener
 from transports.protocol import frames
 from transports.session import Session
 
-from .request_targets import running_loop
 from .wire import ServerFrame, Wire, check_written
 
 CONNECTIONS = 4

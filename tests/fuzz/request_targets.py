@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote_plus
 
-from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, FakePort
+from tests.unit.transports.engine_doubles import FakeExchange, FakePort, running_loop
 from transports import catalogue
 from transports.cors import AllowedOrigins, CorsPolicy
 from transports.engine import Engine
@@ -41,21 +38,6 @@ _PARAMETERS = ("transport", "EIO", "sid", "j", "ack", "padding", "transports", "
 _SCRIPT = re.compile(rb"___eio\[(\d{1,9})\]\((.*)\);", re.DOTALL)
 _CLIENT_HEADERS = ("REQUEST_METHOD", "QUERY_STRING", "PATH_INFO", "REMOTE_ADDR", "RAW_URI", "SERVER_PROTOCOL")
 PAYLOAD = '4["</script>","\u2028\u00e9"]\x1eb//+/'.encode()
-
-
-@contextmanager
-def running_loop() -> Iterator[FakeLoop]:
-    """A loop whose clock the target moves; asyncio takes it for the one that runs."""
-    loop = FakeLoop()
-    asyncio.events._set_running_loop(loop)
-    try:
-        yield loop
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.settle()
-    finally:
-        asyncio.events._set_running_loop(None)
-        loop.close()
 
 
 def read_request(data: bytes) -> HttpRequest | None:

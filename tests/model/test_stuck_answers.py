@@ -1,18 +1,14 @@
 """Answers that their peer does not take are not kept for ever."""
 
-import asyncio
-
 from tests.model.network import Network
 from tests.model.wire_format import Answer, get_head
-from tests.unit.transports.engine_doubles import FakeLoop
+from tests.unit.transports.engine_doubles import running_loop
 from transports.engine import Engine
 from transports.hosts.listener import KEEPALIVE_TIMEOUT_S, STUCK_S, Listener
 
 
 def test_answer_that_its_peer_does_not_take_is_dropped_in_the_end() -> None:
-    loop = FakeLoop()
-    asyncio.events._set_running_loop(loop)
-    try:
+    with running_loop() as loop:
         wire = Network(loop, Listener({"/engine.io/": Engine()}, None)).connect()
         wire.expect(Answer())
         wire.jam()
@@ -23,6 +19,3 @@ def test_answer_that_its_peer_does_not_take_is_dropped_in_the_end() -> None:
         assert not wire.is_dead
         loop.advance(STUCK_S)
         assert wire.is_dead
-    finally:
-        asyncio.events._set_running_loop(None)
-        loop.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 import gateway
 from gateway.members import Member
-from tests.unit.transports.engine_doubles import FakeLoop, FakePort, request
+from tests.unit.transports.engine_doubles import FakeLoop, FakePort, request, running_loop
 from transports.session import Session
 
 
@@ -51,16 +50,8 @@ class InMemoryClient:
 
 @pytest.fixture
 def loop() -> Iterator[FakeLoop]:
-    loop = FakeLoop()
-    asyncio.events._set_running_loop(loop)
-    try:
+    with running_loop() as loop:
         yield loop
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.settle()
-    finally:
-        asyncio.events._set_running_loop(None)
-        loop.close()
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, FakePort, request
+from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, FakePort, request, running_loop
 from transports.engine import Engine
 from transports.request import HttpRequest
 from transports.session import Session
@@ -16,16 +15,8 @@ from transports.session import Session
 
 @pytest.fixture
 def loop() -> Iterator[FakeLoop]:
-    loop = FakeLoop()
-    asyncio.events._set_running_loop(loop)
-    try:
+    with running_loop() as loop:
         yield loop
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.settle()
-    finally:
-        asyncio.events._set_running_loop(None)
-        loop.close()
 
 
 @pytest.fixture

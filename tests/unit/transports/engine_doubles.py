@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from transports import catalogue
@@ -95,6 +96,21 @@ class FakeLoop(asyncio.BaseEventLoop):
                 self._now = max(self._now, due)
                 self._run_once()
         raise AssertionError("the coroutine does not end")
+
+
+@contextmanager
+def running_loop() -> Iterator[FakeLoop]:
+    """A loop whose clock the test moves; asyncio takes it for the one that runs."""
+    loop = FakeLoop()
+    asyncio.events._set_running_loop(loop)
+    try:
+        yield loop
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.settle()
+    finally:
+        asyncio.events._set_running_loop(None)
+        loop.close()
 
 
 class FakeTransport(asyncio.Transport):

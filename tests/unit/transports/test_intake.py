@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, FakePort, request, text
+from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, FakePort, request, running_loop, text
 from transports import reasons
 from transports.engine import Engine
 from transports.intake import BURST_S, Hold, RateMeter, Rates
@@ -262,11 +262,7 @@ def test_total_without_a_bound_is_never_looked_at(
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 200_000)), max_size=80))
 def test_total_stays_below_its_bound_whatever_is_sent(steps: list[tuple[int, int]]) -> None:
-    import asyncio
-
-    loop = FakeLoop()
-    asyncio.events._set_running_loop(loop)
-    try:
+    with running_loop() as loop:
         engine = Engine(max_total_buffered_bytes=1_000_000, max_buffered_bytes=10_000_000)
         sessions = []
         for _ in range(10):
@@ -277,9 +273,6 @@ def test_total_stays_below_its_bound_whatever_is_sent(steps: list[tuple[int, int
             engine.post(sessions[number], text("4" + "x" * size))
             loop.settle()
             assert sum(session.held_bytes() for session in sessions) <= 1_000_000
-    finally:
-        asyncio.events._set_running_loop(None)
-        loop.close()
 
 
 def test_post_whose_session_is_closed_while_it_is_over_its_rates_is_answered(
