@@ -16,7 +16,7 @@ from socketio import AsyncManager
 
 from transports import reasons
 from transports.conflation import Conflated
-from transports.outbound import OutboundMessage, Run
+from transports.outbound import OutboundMessage, extend
 from transports.session import Session
 
 from . import catalogue
@@ -262,7 +262,7 @@ class ChannelManager(AsyncManager):
             if member.held_conflated.put(delivery.key, message):
                 self.server.eio.counters.conflated += 1
         else:
-            member.held = Run(member.held, message)
+            member.held = extend(member.held, message)
         nbytes = 0 if member.held is None else member.held.nbytes
         if member.held_conflated is not None:
             nbytes += member.held_conflated.nbytes

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 
-from .outbound import OutboundMessage, Run
+from .outbound import OutboundMessage, Run, extend
 
 #: A key and the message that waits under it.
 Kept = tuple[Hashable, OutboundMessage]
@@ -74,7 +74,7 @@ class Conflated:
 def behind(run: Run | None, kept: Iterable[Kept]) -> Run | None:
     """``run`` with the messages of ``kept`` after it."""
     for _, message in kept:
-        run = Run(run, message)
+        run = extend(run, message)
     return run
 
 

@@ -27,7 +27,7 @@ from .errors import RefusedError
 from .forwarded import TrustedProxies
 from .intake import Rates
 from .negotiation import Negotiator
-from .outbound import OutboundMessage, Run
+from .outbound import LongerRun, OutboundMessage, Run
 from .ports import HttpExchange
 from .refusal_log import RefusalLog
 from .refusals import Refusal
@@ -392,18 +392,17 @@ class Engine(engineio.AsyncServer):
             self.loop.call_soon(self._flush)
         queued = self._queued
         write_through_bytes = self.write_through_bytes
-        fresh = Run(None, message)
         parent: Run | None = None
-        extended = fresh
+        extended: Run = message
         count = 0
         for session in sessions:
             run = session.run
             if run is None:
-                session.run = run = fresh
+                session.run = run = message
             else:
                 if run is not parent:
                     parent = run
-                    extended = Run(run, message)
+                    extended = LongerRun(run, message)
                 session.run = run = extended
             if not session.is_queued:
                 session.is_queued = True

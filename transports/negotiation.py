@@ -14,7 +14,7 @@ import orjson
 
 from . import catalogue, reasons
 from .errors import RefusedError, RemoteProtocolError, RequestRefused
-from .outbound import Run
+from .outbound import Run, extend
 from .polling import PollingPort, jsonp_index
 from .ports import HttpExchange, Port
 from .protocol import websocket_handshake
@@ -147,9 +147,9 @@ class Negotiator:
         cookie = engine.handshake_cookie(session.id)
         if cookie is not None:
             exchange.extra_headers = [*exchange.extra_headers, ("Set-Cookie", cookie)]
-        opening = Run(None, engine.open_packet(session, transport))
+        opening: Run = engine.open_packet(session, transport)
         for message in [] if session.run is None else session.run.messages():
-            opening = Run(opening, message)
+            opening = extend(opening, message)
         if transport == "websocket":
             deflate = self._deflate(exchange.request)
             port = WebSocketPort(session, engine.max_payload_bytes, deflate)

@@ -1,14 +1,15 @@
 """Messages on their way out: encoded once, shared by everyone they go to.
 
 ``OutboundMessage`` is one message in all its wire forms. ``Run`` is a sequence of messages that waits to be
-written: a persistent list, so that all sessions which were sent the same messages since their last write hold
-the same ``Run``, and its joined bytes are built once for all of them.
+written, in the usual case a single one: a persistent list, so that all sessions which were sent the same messages
+since their last write hold the same ``Run``, and its joined bytes are built once for all of them.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from .protocol.frames import BINARY, COMPRESSED, TEXT, encode_frame
@@ -27,94 +28,21 @@ class DeflateForm(NamedTuple):
     threshold: int
 
 
-class OutboundMessage:
-    """One message: a text packet with its type character, and the binary packets that belong to it.
-
-    A binary message without text has ``text`` None. Each wire form is built when the first session needs it.
-    ``nbytes`` is what the message counts for in buffers.
-    """
-
-    __slots__ = ("_deflated", "_frames", "_records", "attachments", "nbytes", "packet_count", "text")
-
-    def __init__(self, text: bytes | None, attachments: Sequence[bytes] = ()) -> None:
-        self.text = text
-        self.attachments = attachments
-        self.nbytes = MESSAGE_OVERHEAD_BYTES if text is None else MESSAGE_OVERHEAD_BYTES + len(text)
-        self.packet_count = 0 if text is None else 1
-        if attachments:
-            self.nbytes += sum(map(len, attachments))
-            self.packet_count += len(attachments)
-        self._frames: bytes | None = None
-        self._records: bytes | None = None
-        self._deflated: dict[DeflateForm, bytes] | None = None
-
-    @property
-    def frames(self) -> bytes:
-        """WebSocket frames. Servers do not mask, so they are the same for every client."""
-        frames = self._frames
-        if frames is None:
-            text = self.text
-            frames = b"" if text is None else encode_frame(TEXT, text)
-            if self.attachments:
-                frames += b"".join([encode_frame(BINARY, attachment) for attachment in self.attachments])
-            self._frames = frames
-        return frames
-
-    def deflated_frames(self, form: DeflateForm) -> bytes:
-        """``frames`` for connections on which compression was agreed, the same for all of the same ``form``."""
-        deflated = self._deflated
-        if deflated is None:
-            deflated = self._deflated = {}
-        frames = deflated.get(form)
-        if frames is None:
-            packets = [] if self.text is None else [(TEXT, self.text)]
-            packets += [(BINARY, attachment) for attachment in self.attachments]
-            if max(len(data) for _, data in packets) < form.threshold:
-                frames = self.frames
-            else:
-                frames = b"".join([_deflated_frame(opcode, data, form) for opcode, data in packets])
-            deflated[form] = frames
-        return frames
-
-    @property
-    def records(self) -> bytes:
-        """Text packets, each ended by the separator: what xhr-streaming and long-polling carry."""
-        records = self._records
-        if records is None:
-            packets = [] if self.text is None else [self.text]
-            packets += [encode_binary(attachment) for attachment in self.attachments]
-            packets.append(b"")
-            records = self._records = SEPARATOR_BYTE.join(packets)
-        return records
-
-    def divide(self, packet_count: int) -> tuple[OutboundMessage, OutboundMessage]:
-        """The first ``packet_count`` packets (more than none, fewer than all), and the rest."""
-        taken = packet_count if self.text is None else packet_count - 1
-        return (
-            OutboundMessage(self.text, self.attachments[:taken]),
-            OutboundMessage(None, self.attachments[taken:]),
-        )
-
-
 class Run:
-    """Messages in the order of their sending. Immutable; ``Run(run, message)`` is a longer one.
+    """Messages in the order of their sending, one or more. Immutable; ``extend(run, message)`` is a longer one.
 
-    ``nbytes`` and ``packet_count`` are totals of the whole run.
+    ``nbytes`` is what they count for in buffers, ``packet_count`` how many packets they are.
     """
 
-    __slots__ = ("_forms", "message", "nbytes", "packet_count", "parent")
+    __slots__ = ("_forms", "nbytes", "packet_count")
 
-    def __init__(self, parent: Run | None, message: OutboundMessage) -> None:
-        self.parent = parent
-        self.message = message
-        if parent is None:
-            self.nbytes = message.nbytes
-            self.packet_count = message.packet_count
-        else:
-            self.nbytes = parent.nbytes + message.nbytes
-            self.packet_count = parent.packet_count + message.packet_count
-        #: Wire forms that have been asked for, by the function that builds them, or by the kind of compression.
-        self._forms: dict[Callable[[Run], bytes] | DeflateForm, bytes] | None = None
+    #: The messages before the last one, and that.
+    parent: Run | None
+    message: OutboundMessage
+    nbytes: int
+    packet_count: int
+    #: Wire forms that have been asked for, by the function that builds them, or by the kind of compression.
+    _forms: dict[Callable[[Run], bytes] | DeflateForm, bytes] | None
 
     def _form(self, build: Callable[[Run], bytes], kind: DeflateForm | None = None) -> bytes:
         key = build if kind is None else kind
@@ -126,11 +54,11 @@ class Run:
             form = forms[key] = build(self)
         return form
 
-    @classmethod
-    def of(cls, messages: Iterable[OutboundMessage]) -> Run | None:
+    @staticmethod
+    def of(messages: Iterable[OutboundMessage]) -> Run | None:
         run: Run | None = None
         for message in messages:
-            run = cls(run, message)
+            run = extend(run, message)
         return run
 
     def messages(self) -> list[OutboundMessage]:
@@ -145,22 +73,16 @@ class Run:
 
     @property
     def frames(self) -> bytes:
-        """WebSocket frames of the whole run."""
-        if self.parent is None:
-            return self.message.frames
+        """WebSocket frames of the whole run. Servers do not mask, so they are the same for every client."""
         return self._form(_join_frames)
 
     def deflated_frames(self, form: DeflateForm) -> bytes:
-        """``frames``, compressed message by message."""
-        if self.parent is None:
-            return self.message.deflated_frames(form)
+        """``frames`` for connections on which compression was agreed, the same for all of the same ``form``."""
         return self._form(lambda run: b"".join([message.deflated_frames(form) for message in run.messages()]), form)
 
     @property
     def records(self) -> bytes:
-        """Streaming records of the whole run."""
-        if self.parent is None:
-            return self.message.records
+        """Text packets, each ended by the separator: what xhr-streaming and long-polling carry."""
         return self._form(_join_records)
 
     @property
@@ -188,7 +110,7 @@ class Run:
                 break
             total += message.nbytes
             count += 1
-        return Run(Run.of(messages[: count - 1]), messages[count - 1]), Run.of(messages[count:])
+        return extend(Run.of(messages[: count - 1]), messages[count - 1]), Run.of(messages[count:])
 
     def split(self, packet_count: int) -> tuple[Run, Run | None]:
         """The first ``packet_count`` packets (at least one), and the rest.
@@ -208,7 +130,99 @@ class Run:
             head, tail = last[0].divide(left)
             first.append(head)
             last[0] = tail
-        return Run(Run.of(first[:-1]), first[-1]), Run.of(last)
+        return extend(Run.of(first[:-1]), first[-1]), Run.of(last)
+
+
+class OutboundMessage(Run):
+    """One message, and the run of it alone: a text packet with its type character, and the binary packets that
+    belong to it.
+
+    A binary message without text has ``text`` None. Each wire form is built when the first session needs it.
+    """
+
+    __slots__ = ("_frames", "attachments", "text")
+
+    parent = None
+
+    def __init__(self, text: bytes | None, attachments: Sequence[bytes] = ()) -> None:
+        self.text = text
+        self.attachments = attachments
+        self._frames: bytes | None = None
+        self._forms = None
+        if text is None:
+            self.nbytes = MESSAGE_OVERHEAD_BYTES
+            self.packet_count = 0
+        else:
+            self.nbytes = MESSAGE_OVERHEAD_BYTES + len(text)
+            self.packet_count = 1
+        if attachments:
+            self.nbytes += sum(map(len, attachments))
+            self.packet_count += len(attachments)
+
+    @property
+    def message(self) -> OutboundMessage:  # type: ignore[override]
+        return self
+
+    @property
+    def frames(self) -> bytes:
+        frames = self._frames
+        if frames is None:
+            text = self.text
+            frames = b"" if text is None else encode_frame(TEXT, text)
+            if self.attachments:
+                frames += b"".join([encode_frame(BINARY, attachment) for attachment in self.attachments])
+            self._frames = frames
+        return frames
+
+    def deflated_frames(self, form: DeflateForm) -> bytes:
+        return self._form(partial(_deflate_frames, form=form), form)
+
+    @property
+    def records(self) -> bytes:
+        return self._form(_as_records)
+
+    def divide(self, packet_count: int) -> tuple[OutboundMessage, OutboundMessage]:
+        """The first ``packet_count`` packets (more than none, fewer than all), and the rest."""
+        taken = packet_count if self.text is None else packet_count - 1
+        return (
+            OutboundMessage(self.text, self.attachments[:taken]),
+            OutboundMessage(None, self.attachments[taken:]),
+        )
+
+
+class LongerRun(Run):
+    """``message`` after the messages of ``parent``."""
+
+    __slots__ = ("message", "parent")
+
+    def __init__(self, parent: Run, message: OutboundMessage) -> None:
+        self.parent = parent
+        self.message = message
+        self.nbytes = parent.nbytes + message.nbytes
+        self.packet_count = parent.packet_count + message.packet_count
+        self._forms = None
+
+
+def extend(run: Run | None, message: OutboundMessage) -> Run:
+    """The run, with ``message`` behind it."""
+    return message if run is None else LongerRun(run, message)
+
+
+def _deflate_frames(run: Run, form: DeflateForm) -> bytes:
+    message = run.message
+    packets = [] if message.text is None else [(TEXT, message.text)]
+    packets += [(BINARY, attachment) for attachment in message.attachments]
+    if max(len(data) for _, data in packets) < form.threshold:
+        return message.frames
+    return b"".join([_deflated_frame(opcode, data, form) for opcode, data in packets])
+
+
+def _as_records(run: Run) -> bytes:
+    message = run.message
+    packets = [] if message.text is None else [message.text]
+    packets += [encode_binary(attachment) for attachment in message.attachments]
+    packets.append(b"")
+    return SEPARATOR_BYTE.join(packets)
 
 
 def _deflated_frame(opcode: int, data: bytes, form: DeflateForm) -> bytes:

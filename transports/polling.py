@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import catalogue, reasons
 from .errors import RequestRefused
-from .outbound import OutboundMessage, Run
+from .outbound import OutboundMessage, Run, extend
 from .ports import HttpExchange
 from .request import Headers, HttpRequest
 
@@ -142,7 +142,7 @@ class PollingPort:
 
     def release(self) -> None:
         if self.writable:
-            self._answer(Run(None, NOOP))
+            self._answer(NOOP)
 
     def detach(self) -> None:
         self.release()
@@ -150,7 +150,7 @@ class PollingPort:
 
     def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> Run | None:
         # The reference server ends the poll with a noop where the client itself said good-bye.
-        last = Run(run, NOOP if by_client else CLOSE)
+        last = extend(run, NOOP if by_client else CLOSE)
         if not self.writable:
             return None if by_client else last
         return self.part(last)

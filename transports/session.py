@@ -29,7 +29,7 @@ from . import catalogue, reasons
 from .conflation import Conflated, Kept, behind, divide_rest
 from .errors import RefusedError, RemoteProtocolError, RequestRefused
 from .intake import Hold, Intake
-from .outbound import OutboundMessage, Run
+from .outbound import OutboundMessage, Run, extend
 from .protocol.lifecycle import Signal, State, advance
 from .protocol.packets import Packet, PacketType
 from .protocol.timing_wheel import UNSCHEDULED
@@ -272,7 +272,7 @@ class Session:
         if self.state >= State.CLOSING:
             self.engine.counters.dropped_closed += 1
             return
-        run = self.run = Run(self.run, message)
+        run = self.run = extend(self.run, message)
         self.queue()
         if self.stuck_bytes or run.nbytes > self.engine.write_through_bytes:
             self.has_grown()
@@ -531,7 +531,7 @@ class Session:
             return
         if not self._is_probed and packet == (PacketType.PING, "probe"):
             self._is_probed = True
-            candidate.write(Run(None, _PROBE_ANSWER))
+            candidate.write(_PROBE_ANSWER)
             if self.port is not None:
                 self.flush()
                 self.port.release()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import catalogue, reasons
 from .errors import RequestRefused
-from .outbound import OutboundMessage, Run
+from .outbound import OutboundMessage, Run, extend
 from .polling import CLOSE, NOOP
 from .ports import PORT_BUFFER_BYTES, HttpExchange
 from .protocol.http1 import LAST_CHUNK, encode_chunk, encode_response_head
@@ -206,9 +206,9 @@ class XhrStreamingPort:
         self.writable = True
         # May pause at once: what is unsent of an earlier answer on this connection counts.
         transport.set_write_buffer_limits(PORT_BUFFER_BYTES)
-        begin = None if padding is None else Run(None, padding)
+        begin: Run | None = padding
         for message in repeat:
-            begin = Run(begin, message)
+            begin = extend(begin, message)
         response.begin(transport, [*_HEADERS, *exchange.extra_headers], begin)
         if begin is not None:
             self._count(begin)
@@ -298,14 +298,14 @@ class XhrStreamingPort:
             self._session.port_lost(self, reasons.TRANSPORT_CLOSE)
 
     def release(self) -> None:
-        self._end_response(Run(None, NOOP))
+        self._end_response(NOOP)
 
     def detach(self) -> None:
         self.release()
         self._session = None
 
     def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> Run | None:
-        last = Run(run, NOOP if by_client else CLOSE)
+        last = extend(run, NOOP if by_client else CLOSE)
         if self._response is None:
             return None if by_client else last
         return self.part(last)

@@ -15,7 +15,7 @@ from transports.engine import Engine
 from transports.errors import RemoteProtocolError, RequestRefused
 from transports.forwarded import TrustedProxies
 from transports.negotiation import refuse
-from transports.outbound import OutboundMessage, Run
+from transports.outbound import OutboundMessage, extend
 from transports.polling import jsonp_index, respond_with_payload
 from transports.protocol import websocket_handshake
 from transports.protocol.http1 import add_header, encode_response_head, parse_head
@@ -120,7 +120,7 @@ def check_answer(request: HttpRequest) -> None:
         check_refusal(request, refusal)
         return
     exchange = FakeExchange(request)
-    respond_with_payload(exchange, Run(None, OutboundMessage(PAYLOAD)), 1)
+    respond_with_payload(exchange, extend(None, OutboundMessage(PAYLOAD)), 1)
     body = exchange.body
     if exchange.headers.get("content-encoding") == "gzip":
         assert "gzip" in request.headers["accept-encoding"].lower()

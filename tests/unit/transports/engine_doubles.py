@@ -10,7 +10,7 @@ from typing import Any
 
 from transports import catalogue
 from transports.errors import RefusedError, RequestRefused
-from transports.outbound import OutboundMessage, Run
+from transports.outbound import OutboundMessage, Run, extend
 from transports.protocol.frames import FrameParser
 from transports.request import Headers, HttpRequest
 
@@ -328,7 +328,7 @@ class FakePort:
     def close(self, run: Run | None, *, code: int, reason: str, by_client: bool) -> Run | None:
         self.calls.append("close")
         if not self.can_say_goodbye:
-            return None if by_client else Run(run, OutboundMessage(b"1"))
+            return None if by_client else extend(run, OutboundMessage(b"1"))
         self.closed_with = (b"" if run is None else run.payload(), code, reason, by_client)
         return None
 

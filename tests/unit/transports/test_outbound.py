@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.transports.engine_doubles import binary, server_frames, text
-from transports.outbound import MESSAGE_OVERHEAD_BYTES, DeflateForm, OutboundMessage, Run
+from transports.outbound import MESSAGE_OVERHEAD_BYTES, DeflateForm, OutboundMessage, Run, extend
 from transports.protocol.frames import BINARY, COMPRESSED, TEXT
 from transports.protocol.permessage_deflate import inflate
 
@@ -39,11 +39,11 @@ def test_wire_forms_are_built_once() -> None:
     message = OutboundMessage(b"4x", [b"y"])
     assert message.frames is message.frames
     assert message.records is message.records
-    run = Run(Run(None, message), text("4z"))
+    run = extend(extend(None, message), text("4z"))
     assert run.frames is run.frames
     assert run.records is run.records
     assert run.chunk is run.chunk
-    assert Run(None, message).frames is message.frames, "a run of one message has nothing to join"
+    assert extend(None, message).frames is message.frames, "a run of one message has nothing to join"
 
 
 def test_run_is_its_messages_in_order() -> None:
@@ -61,8 +61,8 @@ def test_run_is_its_messages_in_order() -> None:
 
 
 def test_longer_run_leaves_the_shorter_as_it_is() -> None:
-    short = Run(None, text("4a"))
-    longer, other = Run(short, text("4b")), Run(short, text("4c"))
+    short = extend(None, text("4a"))
+    longer, other = extend(short, text("4b")), extend(short, text("4c"))
     assert list(packets(short)) == [b"4a"]
     assert list(packets(longer)) == [b"4a", b"4b"]
     assert list(packets(other)) == [b"4a", b"4c"]
@@ -163,9 +163,9 @@ def test_what_does_not_shrink_goes_as_it_is() -> None:
 
 def test_compressed_form_is_built_once_and_shared() -> None:
     message = text("4" + "x" * 500)
-    run, other = Run(None, message), Run(None, message)
+    run, other = extend(None, message), extend(None, message)
     assert run.deflated_frames(FORM) is other.deflated_frames(DeflateForm(15, 100))
-    longer = Run(run, text("4" + "y" * 500))
+    longer = extend(run, text("4" + "y" * 500))
     assert longer.deflated_frames(FORM) is longer.deflated_frames(FORM)
     assert longer.deflated_frames(FORM).startswith(run.deflated_frames(FORM))
     small = DeflateForm(9, 100)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, request, text
 from transports.engine import Engine
 from transports.errors import RequestRefused
-from transports.outbound import Run
+from transports.outbound import Run, extend
 from transports.polling import PollingPort, jsonp_index, jsonp_script, packets_per_payload, respond_with_payload
 from transports.session import Session
 
@@ -166,7 +166,7 @@ def test_jsonp_argument_is_the_payload_and_cannot_end_the_script(payload: str) -
 
 def test_jsonp_answers_as_script(open_port: Callable[..., tuple[PollingPort, FakeExchange]]) -> None:
     port, exchange = open_port(query="j=5")
-    port.write(Run(None, text("4</script>\u2028")))
+    port.write(extend(None, text("4</script>\u2028")))
     assert exchange.headers["content-type"] == "text/javascript; charset=UTF-8"
     assert exchange.headers["x-content-type-options"] == "nosniff"
     assert exchange.body == b'___eio[5]("4\\u003c\\u002fscript>\\u2028");'
@@ -177,7 +177,7 @@ def test_jsonp_answers_as_script(open_port: Callable[..., tuple[PollingPort, Fak
 
 def answered(accept: str | None, size: int = 2000, threshold: int | None = 1024) -> FakeExchange:
     exchange = FakeExchange(request(headers={} if accept is None else {"accept-encoding": accept}))
-    respond_with_payload(exchange, Run(None, text("4" + "x" * (size - 1))), threshold)
+    respond_with_payload(exchange, extend(None, text("4" + "x" * (size - 1))), threshold)
     return exchange
 
 

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, request, stream_records, text
 from transports.engine import Engine
 from transports.errors import RequestRefused
-from transports.outbound import OutboundMessage, Run
+from transports.outbound import OutboundMessage, extend
 from transports.protocol.lifecycle import State
 from transports.session import Session
 from transports.xhr_streaming import LINGER_S, MAX_PADDING_BYTES, RESUME_S, XhrStreamingPort, padding_message
@@ -442,7 +442,7 @@ def test_port_refuses_what_it_cannot_count_before_it_takes_the_connection(engine
         with pytest.raises(RequestRefused):
             port.open(exchange, 0.0)
         assert exchange.transport is None
-    assert port.write(Run(None, text("4a"))) is not None
+    assert port.write(extend(None, text("4a"))) is not None
 
 
 def test_response_that_may_be_written_again_does_not_end_inside_of_the_transport(
