@@ -163,7 +163,7 @@ class JsonPacket(packet.Packet):
                 self.data = self._loads(body)
             except (ValueError, RecursionError) as error:
                 raise PacketError(catalogue.BAD_JSON) from error
-            if body.count("[") + body.count("{") > MAX_DEPTH:
+            if len(body) > MAX_DEPTH and body.count("[") + body.count("{") > MAX_DEPTH:
                 check_depth(self.data)
         check_payload(packet_type, self.data, self.id)
         if packet_type >= BINARY_EVENT and not attachment_count:
@@ -212,6 +212,50 @@ class JsonPacket(packet.Packet):
                 return self.attachments[number]
             return {key: self._with_attachments(item, used) for key, item in value.items()}
         return value
+
+
+def read_event(text: str | bytes) -> tuple[str, int | None, list[Any]] | None:
+    """Namespace, ack id and data of an event without attachments, as ``JsonPacket`` reads it, in less time.
+
+    None for every other packet, and for every packet that is not as it should be: ``JsonPacket`` says why.
+    """
+    if text[:1] != "2" or not isinstance(text, str):
+        return None
+    start = text.find("[")
+    namespace = "/"
+    ack_id = None
+    if start > 1:
+        head = text[1:start]
+        if head[0] == "/":
+            namespace, comma, head = head.partition(",")
+            if not comma or len(namespace) > MAX_NAMESPACE_LENGTH or "?" in namespace:
+                return None
+        if head:
+            if not (head.isascii() and head.isdigit()) or len(head) > _MAX_ACK_DIGITS:
+                return None
+            ack_id = int(head)
+    try:
+        data = orjson.loads(text[start:])
+    except ValueError:
+        return None
+    if type(data) is not list or not data or type(data[0]) is not str or data[0] in RESERVED_EVENTS:
+        return None
+    if len(text) > MAX_DEPTH and text.count("[") + text.count("{") > MAX_DEPTH:
+        return None
+    return namespace, ack_id, data
+
+
+def ack(namespace: str, ack_id: int, values: list[Any]) -> OutboundMessage:
+    """The answer to an event, as ``to_outbound`` makes it of a ``JsonPacket``.
+
+    Raises: TypeError, ValueError for data that JSON cannot carry.
+    """
+    try:
+        body = orjson.dumps(values)
+    except TypeError:  # binary data, or something rarer
+        return to_outbound(JsonPacket(ACK, values, namespace, ack_id))
+    head = b"43%d" % ack_id if namespace == "/" else f"43{namespace},{ack_id}".encode()
+    return OutboundMessage(head + body)
 
 
 def json_packet_with(module: Any) -> type[JsonPacket]:

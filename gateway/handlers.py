@@ -1,9 +1,9 @@
-"""Running the application's handlers: at once, each in a task, or one after the other; how many at a time.
+"""Running the application's handlers: at once, or one after the other; how many at a time.
 
-At most one task stands between a packet and its handler, and none where the handler is a plain function. Handlers
-that run or wait their turn are counted for each connection and in all, and so are the bytes of their large events; at
-the bound the connection is held (``transports.intake``), so that a client that sends faster than its events are
-handled is slowed down by TCP.
+Nothing stands between a packet and its handler: a coroutine begins at once, and gets a task only if it suspends. What
+then runs, or waits its turn, is counted for each connection and in all, and so are the bytes of large events; at the
+bound the connection is held (``transports.intake``), so that a client that sends faster than its events are handled is
+slowed down by TCP.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
+from transports.eager import Suspended
 from transports.intake import Hold
 from transports.session import Session
 
@@ -50,38 +52,43 @@ class HandlerRunner:
         self.in_flight = 0
         self._held: set[Session] = set()
 
-    def receive(self, member: Member, packet: Any, nbytes: int = 0) -> None:
-        """An event for ``member``. ``nbytes``: about what it takes in memory, where that is much."""
+    def receive(self, member: Member, data: list[Any], ack_id: int | None, nbytes: int = 0) -> None:
+        """An event for ``member``: its name and its arguments. ``nbytes``: about what it takes in memory, where that
+        is much.
+        """
         server = self._server
-        event, *arguments = packet.data
+        event = data[0]
         if self._middlewares or "_trigger_event" in self._own:
-            self._in_turn(member, lambda: self._handle_slowly(member, event, arguments, packet.id, nbytes), nbytes)
+            arguments = data[1:]
+            self._in_turn(member, lambda: self._handle_slowly(member, event, arguments, ack_id, nbytes), nbytes)
             return
         target = server.dispatcher.target(event, member.namespace)
         if target is None:
             server.drop(member, catalogue.UNHANDLED_EVENT, event=event[:100] if isinstance(event, str) else event)
             return
-        if (target.is_coroutine or member.starting) and server.async_handlers:
-            member.starting += 1  # a plain function that comes next must not begin before this one
-            self._begin(member.session, nbytes)
-            server.eio.spawn(self._run(member, target, arguments, packet.id, nbytes))
-            return
-        if target.is_coroutine or member.turns:
-            member.starting += 1
-            self._in_turn(member, lambda: self._run(member, target, arguments, packet.id, nbytes), nbytes)
+        data[0] = member.sid
+        if not server.async_handlers and (target.is_coroutine or member.turns):
+            self._in_turn(member, lambda: self._run(member, target, data, ack_id, nbytes), nbytes)
             return
         try:
-            result = target.handler(*target.prefix, member.sid, *arguments)
+            result = target.handler(*target.prefix, *data)
+            if type(result) is CoroutineType:
+                result = server.eio.starter.begin(result)
+                if type(result) is Suspended:
+                    self._begin(member.session, nbytes)
+                    server.eio.keep(result.carry(self._finish(member, result, ack_id, nbytes)))
+                    return
+            elif inspect.isawaitable(result):
+                self._in_turn(member, lambda: self._finish(member, result, ack_id, nbytes), nbytes)
+                return
         except EventRefusedError as refused:
-            self._refuse(member, packet.id, refused)
-            return
+            self._refuse(member, ack_id, refused)
         except Exception:  # the application's handler
             logger.exception("handler of %r failed", event)
-            return
-        if inspect.isawaitable(result):
-            self._in_turn(member, lambda: self._finish(member, result, packet.id, nbytes), nbytes)
+        except asyncio.CancelledError:
+            logger.warning("handler of %r was cancelled before it had waited for anything", event)
         else:
-            server.acknowledge(member, packet.id, result)
+            server.acknowledge(member, ack_id, result)
 
     def in_turn(self, member: Member, handle: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run ``handle`` now, or after the client's earlier events where handlers are not concurrent."""
@@ -156,10 +163,10 @@ class HandlerRunner:
             finally:
                 turns.popleft()
 
-    async def _run(self, member: Member, target: Target, arguments: list[Any], ack_id: int | None, nbytes: int) -> None:
-        member.starting -= 1
+    async def _run(self, member: Member, target: Target, given: list[Any], ack_id: int | None, nbytes: int) -> None:
+        """``given``: the sid and the event's arguments."""
         try:
-            result = target.handler(*target.prefix, member.sid, *arguments)
+            result = target.handler(*target.prefix, *given)
             if inspect.isawaitable(result):
                 result = await result
             self._server.acknowledge(member, ack_id, result)

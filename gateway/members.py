@@ -36,7 +36,6 @@ class Member:
         "rooms",
         "session",
         "sid",
-        "starting",
         "state",
         "turns",
     )
@@ -56,8 +55,6 @@ class Member:
         self.is_expelled = False
         self.acks: dict[int, PendingAck] | None = None
         self.next_ack_id = 1
-        #: Handlers given a task that has not begun to run.
-        self.starting = 0
         #: Handlers that wait for their turn, where events are handled one after the other.
         self.turns: deque[Callable[[], Coroutine[Any, Any, None]]] | None = None
 

@@ -122,6 +122,8 @@ class Server(socketio.AsyncServer):
             **engine_options,
         )
         self.not_handled = NOT_HANDLED
+        #: Whether events and acks take the short way through ``gateway.codec``.
+        self._reads_plain_events = self.packet_class is codec.JsonPacket
         self.connect_timeout_s = connect_timeout
         self.environ = Environs(self.eio)
         self.eio.application = self
@@ -415,6 +417,20 @@ class Server(socketio.AsyncServer):
 
     def message_received(self, session: Session, data: str | bytes) -> None:
         client: Client = session.application
+        if self._reads_plain_events and client.awaited is None:
+            event = codec.read_event(data)
+            if event is not None:
+                namespace, ack_id, given = event
+                member = client.members.get(namespace)
+                if member is not None and member.state is MemberState.CONNECTED:
+                    nbytes = 0 if len(data) <= LARGE_EVENT_BYTES else codec.decoded_bytes(data)
+                    self._handlers.receive(member, given, ack_id, nbytes)
+                    if nbytes:
+                        self.eio.received_in_part(nbytes)
+                    return
+        self._receive_packet(session, client, data)
+
+    def _receive_packet(self, session: Session, client: Client, data: str | bytes) -> None:
         nbytes = 0
         try:
             packet = client.awaited
@@ -441,7 +457,7 @@ class Server(socketio.AsyncServer):
             if packet_type == codec.EVENT or packet_type == codec.BINARY_EVENT:
                 member = self._expected_member(session, client, packet)
                 if member is not None:
-                    self._handlers.receive(member, packet, nbytes)
+                    self._handlers.receive(member, packet.data, packet.id, nbytes)
                     if nbytes:
                         self.eio.received_in_part(nbytes)
             elif packet_type == codec.ACK or packet_type == codec.BINARY_ACK:
@@ -654,7 +670,11 @@ class Server(socketio.AsyncServer):
         if ack_id is None or result is NOT_HANDLED or member.state is not MemberState.CONNECTED:
             return
         try:
-            self._send(member.session, codec.ACK, member.namespace, as_arguments(result), ack_id)
+            values = as_arguments(result)
+            if self._reads_plain_events:
+                self.eio.post(member.session, codec.ack(member.namespace, ack_id, values))
+            else:
+                self._send(member.session, codec.ACK, member.namespace, values, ack_id)
         except Exception:  # the application's data, and its encoder
             logger.exception("what a handler returned cannot be sent as an ack")
 

@@ -23,6 +23,7 @@ from .admission import Admission
 from .budget import BufferBudget
 from .cors import AllowedOrigins, CorsPolicy
 from .counters import Counters
+from .eager import EagerStarter
 from .errors import RefusedError
 from .forwarded import TrustedProxies
 from .intake import Rates
@@ -192,6 +193,7 @@ class Engine(engineio.AsyncServer):
         self._queued: list[Session] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timers: Timers | None = None
+        self._starter: EagerStarter | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._last_handler: dict[str, asyncio.Task[Any]] = {}
 
@@ -216,12 +218,23 @@ class Engine(engineio.AsyncServer):
         """Monotonic seconds."""
         return self.loop.time()
 
+    @property
+    def starter(self) -> EagerStarter:
+        """Begins coroutines without a task. Those that suspend are to be given to ``keep``."""
+        if self._starter is None:
+            self._starter = EagerStarter(self.loop)
+        return self._starter
+
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task that is kept until it ends; ``shutdown`` waits for it."""
+        """Run ``coroutine`` in a task of its own, from the next turn of the loop on; see ``keep``."""
         task: asyncio.Task[Any] = self.loop.create_task(coroutine)
+        self.keep(task)
+        return task
+
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Hold ``task`` until it ends; ``shutdown`` waits for it."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     # -- hosts -----------------------------------------------------------------------------------------
 
@@ -260,6 +273,7 @@ class Engine(engineio.AsyncServer):
             raise RuntimeError("a server serves one event loop at a time")
         self._loop = running
         self._timers = None
+        self._starter = None
         self._queued = []
         for session in list(self.sockets.values()):
             self.forget(session)
@@ -583,6 +597,8 @@ class Engine(engineio.AsyncServer):
             task.cancel()
         if self._timers is not None:
             self._timers.close()
+        if self._starter is not None:
+            self._starter.close()
         self.is_draining = False  # whoever serves it again may
 
 

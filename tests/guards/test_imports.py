@@ -12,7 +12,14 @@ from tests.guards.source_tree import ROOT, imports, modules, own_module
 #: The layers of ``transports`` from the ground up: a module imports those of earlier lines, or earlier in its line.
 LAYERS = (
     ("transports",),
-    ("transports.reasons", "transports.refusals", "transports.catalogue", "transports.errors", "transports.counters"),
+    (
+        "transports.reasons",
+        "transports.refusals",
+        "transports.catalogue",
+        "transports.errors",
+        "transports.counters",
+        "transports.eager",
+    ),
     ("transports.refusal_log", "transports.forwarded", "transports.request"),
     (
         "transports.protocol",
@@ -28,7 +35,7 @@ LAYERS = (
     ("transports.outbound", "transports.conflation", "transports.ports", "transports.timers", "transports.cors"),
     ("transports.admission", "transports.budget", "transports.intake"),
     ("transports.websocket_connection", "transports.websocket", "transports.polling", "transports.xhr_streaming"),
-    ("transports.session",),
+    ("transports.session"),
     ("transports.negotiation",),
     ("transports.engine",),
     ("transports.hosts", "transports.hosts.bodies", "transports.hosts.unsent"),

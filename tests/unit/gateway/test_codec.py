@@ -414,3 +414,102 @@ def test_packet_types_are_the_librarys() -> None:
         library.CONNECT_ERROR,
         library.BINARY_EVENT,
     ]
+
+
+# -- the short way -------------------------------------------------------------------------------------------
+
+#: Packets, nearly packets and neither, from the pieces that packets are made of.
+_pieces = st.sampled_from(
+    [
+        *[
+            "2",
+            "0",
+            "3",
+            "5",
+            "1-",
+            "/",
+            "/chat",
+            "/a?b",
+            ",",
+            "12",
+            "007",
+            "٣",
+            "[",
+            '["a"',
+            '"message"',
+            "7",
+            "]",
+            '["hello",1]',
+            "[[[",
+            "{}",
+            "true",
+            '["connect"]',
+            "[]",
+        ],
+        *(" ", "\ud800", "9" * 17, "[" * 130),
+    ]
+)
+
+
+def check_short_way(text: str) -> None:
+    short = codec.read_event(text)
+    if short is None:
+        return
+    packet = decoded(text)
+    assert packet.packet_type == EVENT
+    assert packet.attachment_count == 0
+    assert short == (packet.namespace or "/", packet.id, packet.data)
+
+
+@given(st.lists(_pieces, max_size=8).map("".join))
+def test_short_way_reads_nothing_but_events_and_as_the_long_way_does(text: str) -> None:
+    check_short_way("2" + text)
+    check_short_way(text)
+
+
+@given(name=_names, arguments=st.lists(_values, max_size=4), ack_id=st.none() | st.integers(0, 2**53 - 1))
+@pytest.mark.parametrize("namespace", [None, "/chat", "/" + "n" * 255])
+def test_short_way_reads_events(namespace: str | None, name: str, arguments: list[Any], ack_id: int | None) -> None:
+    text, *attachments = encoded(JsonPacket(EVENT, data=[name, *arguments], namespace=namespace, id=ack_id))
+    if attachments:
+        assert codec.read_event(text) is None
+    else:
+        check_short_way(text)
+        assert codec.read_event(text) == (namespace or "/", ack_id, [name, *arguments])
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        *[
+            "2",
+            "2[]",
+            "2[7]",
+            '2{"0":"a"}',
+            '2["connect"]',
+            "2[",
+            '2/chat["a"]',
+            '2/a?b,["a"]',
+            '21-["a"]',
+            '2٣["a"]',
+            '3["a"]',
+            '51-["a"]',
+        ],
+        *("", b'2["a"]', f'2{"9" * 17}["a"]', f'2/{"n" * 256},["a"]', f'2["a",{"[" * 128}{"]" * 128}]'),
+    ],
+)
+def test_short_way_leaves_to_the_long_way_what_is_not_a_plain_event(packet: Any) -> None:
+    assert codec.read_event(packet) is None
+
+
+@given(values=st.lists(_values | st.sampled_from([2**64, math.nan]), max_size=3), ack_id=st.integers(0, 2**53 - 1))
+@pytest.mark.parametrize("namespace", ["/", "/chat"])
+def test_acks_are_the_same_by_either_way(namespace: str, values: list[Any], ack_id: int) -> None:
+    short, long = codec.ack(namespace, ack_id, values), to_outbound(JsonPacket(ACK, values, namespace, ack_id))
+    assert (short.text, list(short.attachments)) == (long.text, list(long.attachments))
+
+
+@pytest.mark.parametrize("value", [object(), [{1, 2}]])
+def test_acks_that_cannot_be_sent_are_a_type_error(value: Any) -> None:
+    with pytest.raises(TypeError):
+        codec.ack("/", 1, [value])
