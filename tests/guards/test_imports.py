@@ -20,6 +20,7 @@ LAYERS = (
         "transports.counters",
         "transports.eager",
     ),
+    ("transports.accelerator",),
     ("transports.refusal_log", "transports.forwarded", "transports.request"),
     (
         "transports.protocol",
@@ -65,6 +66,7 @@ IMPURE = {
     "engineio",
 }
 PURE = [
+    "transports.accelerator",
     "transports.catalogue",
     "transports.conflation",
     "transports.errors",

@@ -13,6 +13,7 @@ import time
 import urllib.request
 import venv
 import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -67,15 +68,16 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return programs
 
 
-def test_wheel_holds_the_packages_their_files_and_nothing_else(wheel: Path) -> None:
+def test_wheel_holds_the_packages_their_files_the_accelerator_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         metadata = archive.read(next(name for name in names if name.endswith(".dist-info/METADATA"))).decode()
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"gateway", "transports"}
     for package in ("gateway", "transports"):
         for path in (ROOT / package).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so":
                 assert path.relative_to(ROOT).as_posix() in names
+    assert [name for name in names if name.endswith(".so")] == ["transports/_accelerator" + EXTENSION_SUFFIXES[0]]
     assert not [name for name in names if "__pycache__" in name or name.endswith(".map")]
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert "\nDescription-Content-Type: text/markdown" in metadata

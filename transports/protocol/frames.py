@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from .. import catalogue
+from ..accelerator import accelerator
 from ..errors import RemoteProtocolError
 
 CONTINUATION: Final = 0
@@ -23,6 +24,10 @@ PONG: Final = 10
 
 #: In the first byte of a frame, and added to the opcode of a message that is still to be inflated.
 COMPRESSED: Final = 0x40
+
+#: First bytes of the usual frames: final, neither compressed nor reserved.
+WHOLE_TEXT: Final = 0x81
+WHOLE_BINARY: Final = 0x82
 
 _FIN: Final = 0x80
 _MASKED: Final = 0x80
@@ -81,6 +86,42 @@ def unmask(data: bytes, mask: bytes) -> bytes:
     size = len(data)
     key = (mask * (size // 4 + 1))[:size]
     return (int.from_bytes(data, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+
+
+def scan_frames(data: bytes, start: int, max_message_bytes: int, messages: list[AnyMessage]) -> int:
+    """Read frames as nearly all of them come: masked, whole, uncompressed, one to a message.
+
+    Their messages are appended to ``messages``. Returns where the first frame begins that is not such a one, or not
+    as it must be; nothing is refused here. The accelerator has the same function.
+    """
+    end = len(data)
+    while end - start >= 6:
+        first = data[start]
+        size = data[start + 1] - _MASKED
+        if (first != WHOLE_TEXT and first != WHOLE_BINARY) or size < 0:
+            break
+        head = 6
+        if size > 125:
+            head = 8 if size == 126 else 14
+            size = int.from_bytes(data[start + 2 : start + head - 4], "big")
+            if size < (126 if head == 8 else 65536):
+                break
+        stop = start + head + size
+        if size > max_message_bytes or stop > end:
+            break
+        payload = unmask(data[start + head : stop], data[start + head - 4 : start + head])
+        if first == WHOLE_BINARY:
+            messages.append((BINARY, payload))
+        else:
+            try:
+                messages.append((TEXT, payload.decode()))
+            except UnicodeDecodeError:
+                break
+        start = stop
+    return start
+
+
+_scan: Final = scan_frames if accelerator is None else accelerator.scan_frames
 
 
 class FrameParser:
@@ -151,47 +192,55 @@ class FrameParser:
     def _parse(self, data: bytes, messages: list[AnyMessage]) -> None:
         start = 0
         end = len(data)
-        while end - start >= 2:
-            first = data[start]
-            second = data[start + 1]
-            # Before the length, whose bytes may still be missing: the error must not depend on how they come.
-            # The common case, a whole text or binary message in one frame, passes without a call.
-            if not second & _MASKED or (first != 0x81 and first != 0x82) or self._fragments is not None:
-                self._check_header(first, second)
-            size = second & 0x7F
-            head = 6
-            if size > 125:
-                head = 8 if size == 126 else 14
-                if end - start < head:
-                    self._need = head
-                    break
-                size = self._long_size(data[start + 2 : start + head - 4])
-            fragments = self._fragments
-            if size > self.max_message_bytes or (
-                fragments is not None and first & 0x0F == 0 and size + len(fragments) > self.max_message_bytes
-            ):
-                raise RemoteProtocolError(catalogue.MESSAGE_TOO_BIG)
-            stop = start + head + size
-            if stop > end:
-                self._need = head + size
+        while True:
+            if self._fragments is None:
+                start = _scan(data, start, self.max_message_bytes, messages)
+            if end - start < 2:
+                self._need = 2
                 break
-            payload = unmask(data[start + head : stop], data[start + head - 4 : start + head])
+            stop = self._parse_frame(data, start, messages)
+            if stop is None:
+                break
             start = stop
-            if first == 0x81:
-                messages.append((TEXT, decode_text(payload)))
-            elif first == 0x82:
-                messages.append((BINARY, payload))
-            else:
-                message = self._fragment_or_control(first, payload)
-                if message is not None:
-                    messages.append(message)
-                    if message.opcode == CLOSE:
-                        self._is_closed = True
-                        return
-        else:
-            self._need = 2
+            if self._is_closed:
+                return
         if start < end:
             self._buffer = bytearray(data[start:])
+
+    def _parse_frame(self, data: bytes, start: int, messages: list[AnyMessage]) -> int | None:
+        """Read any frame at ``start``. Returns where it ends; None where it is not whole, having set ``_need``."""
+        first = data[start]
+        left = len(data) - start
+        # Before the length, whose bytes may still be missing: the error must not depend on how they come.
+        self._check_header(first, data[start + 1])
+        size = data[start + 1] & 0x7F
+        head = 6
+        if size > 125:
+            head = 8 if size == 126 else 14
+            if left < head:
+                self._need = head
+                return None
+            size = self._long_size(data[start + 2 : start + head - 4])
+        fragments = self._fragments
+        if size > self.max_message_bytes or (
+            fragments is not None and first & 0x0F == 0 and size + len(fragments) > self.max_message_bytes
+        ):
+            raise RemoteProtocolError(catalogue.MESSAGE_TOO_BIG)
+        stop = start + head + size
+        if left < head + size:
+            self._need = head + size
+            return None
+        payload = unmask(data[start + head : stop], data[start + head - 4 : start + head])
+        if first == WHOLE_TEXT:
+            messages.append((TEXT, decode_text(payload)))
+        elif first == WHOLE_BINARY:
+            messages.append((BINARY, payload))
+        else:
+            message = self._fragment_or_control(first, payload)
+            if message is not None:
+                messages.append(message)
+                self._is_closed = message.opcode == CLOSE
+        return stop
 
     def _long_size(self, encoded: bytes) -> int:
         size = int.from_bytes(encoded, "big")

@@ -1,0 +1,12 @@
+/* What the files of the accelerator share. Each twin in Python is named where the function is defined. */
+#ifndef TIDEGATE_ACCELERATOR_H
+#define TIDEGATE_ACCELERATOR_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+PyObject *accelerator_scan_frames(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *accelerator_send(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *accelerator_send_each(PyObject *module, PyObject *const *args, Py_ssize_t count);
+
+#endif
