@@ -25,6 +25,7 @@ from .cors import AllowedOrigins, CorsPolicy
 from .counters import Counters
 from .eager import EagerStarter
 from .errors import RefusedError
+from .flushing import flush, flush_sessions
 from .forwarded import TrustedProxies
 from .intake import Rates
 from .negotiation import Negotiator
@@ -373,13 +374,15 @@ class Engine(engineio.AsyncServer):
     def _flush(self) -> None:
         queued, self._queued = self._queued, []
         self._flushed_bytes = self.counters.bytes_out
-        for session in queued:
-            session.is_queued = False
-            try:
-                session.flush()
-            except Exception:  # one client's connection must not keep the others from theirs
-                logger.exception("writing to session %s failed", session.id)
-                session.close(reasons.TRANSPORT_ERROR)
+        flush_sessions(queued)
+        self._look_at_budget()
+
+    def flush_now(self, session: Session) -> None:
+        """Write what waits for ``session``, which is marked as queued, without waiting for the end of the turn."""
+        session.is_queued = False
+        flush(session)
+        if not self._queued:
+            self._flushed_bytes = self.counters.bytes_out
         self._look_at_budget()
 
     def received_in_part(self, nbytes: int) -> None:

@@ -286,6 +286,10 @@ class Session:
         """Whether the client takes a message now: what decides over volatile ones."""
         return self.state < State.CLOSING and self.port is not None and self.port.writable
 
+    def is_plain(self) -> bool:
+        """Whether nothing waits beside ``run``, and nobody for room in the buffer."""
+        return self.conflated is None and self._room is None and not self._stalled
+
     def flush(self) -> None:
         """Write what waits, if the port can take it."""
         if self.conflated is not None:

@@ -27,7 +27,7 @@ class WebSocketPort(WebSocketConnection):
     ``deflate``: what was agreed in the handshake; messages go out compressed with it.
     """
 
-    __slots__ = ("_deflate", "_session")
+    __slots__ = ("_session", "deflate")
 
     name = "websocket"
 
@@ -38,7 +38,8 @@ class WebSocketPort(WebSocketConnection):
         if engine.rates is not None:
             self._report_packets = engine.rates.report_packets
             self._report_bytes = engine.rates.report_bytes
-        self._deflate = None if deflate is None else DeflateForm(deflate.window_bits, engine.compression_threshold)
+        #: How messages to this client are compressed.
+        self.deflate = None if deflate is None else DeflateForm(deflate.window_bits, engine.compression_threshold)
 
     def open(self, transport: asyncio.Transport, head: bytes, first: Run | None, unread: bytes) -> None:
         """Answer the handshake with ``head``, write ``first`` behind it, and read on."""
@@ -47,18 +48,13 @@ class WebSocketPort(WebSocketConnection):
     # -- port ------------------------------------------------------------------------------------------
 
     def _encode(self, run: Run) -> bytes:
-        deflate = self._deflate
+        deflate = self.deflate
         return run.frames if deflate is None else run.deflated_frames(deflate)
 
     def write(self, run: Run) -> Run | None:
-        transport = self._transport
-        if transport is not None:
-            deflate = self._deflate
-            transport.write(run.frames if deflate is None else run.deflated_frames(deflate))
+        deflate = self.deflate
+        self.send(run.frames if deflate is None else run.deflated_frames(deflate))
         return None
-
-    def buffered_bytes(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def deadline(self) -> float | None:
         return None
@@ -92,6 +88,19 @@ class WebSocketPort(WebSocketConnection):
         return session
 
     # -- connection --------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        session = self._session
+        if session is None or session.is_queued:
+            WebSocketConnection.data_received(self, data)
+            return
+        # What the client's own messages bring about leaves as soon as they have been read, while its objects are in
+        # the processor's cache.
+        session.is_queued = True
+        try:
+            WebSocketConnection.data_received(self, data)
+        finally:
+            session.engine.flush_now(session)
 
     def text_received(self, text: str) -> None:
         session = self._session

@@ -27,6 +27,7 @@ from .protocol import frames
 from .protocol.frames import BINARY, CLOSE, COMPRESSED, PING, TEXT, AnyMessage, FrameParser, decode_text
 from .protocol.permessage_deflate import DeflateAgreement, inflate
 from .refusals import CloseCode
+from .socket_writer import SocketWriter
 
 #: How long the peer may take to answer our close frame, or to read what was sent before it.
 CLOSE_TIMEOUT_S: Final = 5.0
@@ -70,7 +71,7 @@ class _Kept:
         return message
 
 
-class WebSocketConnection(asyncio.Protocol):
+class WebSocketConnection(SocketWriter):
     """Reads messages and hands them to ``text_received`` and ``binary_received``; pings are answered here.
 
     ``lingering`` holds the connection while it waits for the peer to leave. With ``deflate``, compressed messages
@@ -90,14 +91,13 @@ class WebSocketConnection(asyncio.Protocol):
         "_report_packets",
         "_takes_messages",
         "_timer",
-        "_transport",
         "writable",
     )
 
     def __init__(self, max_message_bytes: int, lingering: set[Any], deflate: DeflateAgreement | None = None) -> None:
+        super().__init__()
         self._parser = FrameParser(max_message_bytes, deflate is not None)
         self._lingering = lingering
-        self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._phase = _Phase.OPEN
         self._is_paused = False
@@ -112,11 +112,11 @@ class WebSocketConnection(asyncio.Protocol):
 
     def begin(self, transport: asyncio.Transport, data: bytes, unread: bytes) -> None:
         """Write ``data``, the handshake's answer and what follows it, and read on behind ``unread``."""
-        self._transport = transport
+        self.take_transport(transport)
         self.writable = True
         # May pause at once: what is unsent of an earlier answer on this connection counts.
         transport.set_write_buffer_limits(PORT_BUFFER_BYTES)
-        transport.write(data)
+        self.send(data)
         if self._is_paused:
             self._read_socket(False)
         if unread:
@@ -239,8 +239,8 @@ class WebSocketConnection(asyncio.Protocol):
         if opcode == PING:
             # A peer that floods pings and reads nothing must not fill our buffer: the newest pong is enough
             # (RFC 6455, section 5.5.3), and none is due while it does not read.
-            if self.writable and self._transport is not None:
-                self._transport.write(frames.encode_frame(frames.PONG, payload))
+            if self.writable:
+                self.send(frames.encode_frame(frames.PONG, payload))
         elif opcode == CLOSE:
             self._peer_closes(payload)
         elif opcode & COMPRESSED:
@@ -308,7 +308,7 @@ class WebSocketConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        transport.write(frames.encode_close(code, reason))
+        self.send(frames.encode_close(code, reason))
         self._await_end(transport, CLOSE_TIMEOUT_S)
         if kept is not None:
             self._look_for_answer(kept.messages)
@@ -324,7 +324,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._stop_taking(_Phase.FAILED)
         transport = self._transport
         if transport is not None:
-            transport.write(frames.encode_close(code, reason))
+            self.send(frames.encode_close(code, reason))
             self._linger(transport)
 
     def abort(self) -> None:
@@ -358,8 +358,7 @@ class WebSocketConnection(asyncio.Protocol):
         except RemoteProtocolError as error:
             self.peer_failed(error)
             return
-        if self._transport is not None:
-            self._transport.write(frames.encode_close(CloseCode.NORMAL if code == 1005 else code))
+        self.send(frames.encode_close(CloseCode.NORMAL if code == 1005 else code))
         self._end()
 
     def _end(self) -> None:
@@ -391,7 +390,7 @@ class WebSocketConnection(asyncio.Protocol):
         self._takes_messages = False
         self._is_paused = False
         self._kept = None
-        self._transport = None
+        self.drop_transport()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

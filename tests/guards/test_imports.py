@@ -20,7 +20,7 @@ LAYERS = (
         "transports.counters",
         "transports.eager",
     ),
-    ("transports.accelerator",),
+    ("transports.accelerator", "transports.socket_writer"),
     ("transports.refusal_log", "transports.forwarded", "transports.request"),
     (
         "transports.protocol",
@@ -36,7 +36,7 @@ LAYERS = (
     ("transports.outbound", "transports.conflation", "transports.ports", "transports.timers", "transports.cors"),
     ("transports.admission", "transports.budget", "transports.intake"),
     ("transports.websocket_connection", "transports.websocket", "transports.polling", "transports.xhr_streaming"),
-    ("transports.session"),
+    ("transports.session", "transports.flushing"),
     ("transports.negotiation",),
     ("transports.engine",),
     ("transports.hosts", "transports.hosts.bodies", "transports.hosts.unsent"),
