@@ -19,7 +19,6 @@ from .polling import PollingPort, jsonp_index
 from .ports import HttpExchange, Port
 from .protocol import websocket_handshake
 from .protocol.lifecycle import State
-from .protocol.packets import decode_payload
 from .protocol.permessage_deflate import DeflateAgreement, agree
 from .refusals import RETRY_AFTER_S, CloseCode, Ends, Retry
 from .request import Headers, HttpRequest
@@ -265,7 +264,7 @@ class Negotiator:
                 has_ended = session.state >= State.CLOSING  # while the body came; else it was upgraded
                 self.refuse(exchange, RequestRefused(catalogue.UNKNOWN_SESSION) if has_ended else _mismatch(session))
                 return
-            self._receive(exchange, session, port, _jsonp_body(body) if is_jsonp else body)
+            _receive(exchange, session, port, _jsonp_body(body) if is_jsonp else body)
 
         def refused(refusal: RefusedError) -> None:
             intake.end_post(port)
@@ -275,21 +274,15 @@ class Negotiator:
 
         exchange.read_body(self._engine.max_payload_bytes, received, refused, partial(intake.arrive, port))
 
-    def _receive(self, exchange: HttpExchange, session: Session, port: Port, body: bytes) -> None:
-        try:
-            packets = decode_payload(body)
-        except RemoteProtocolError as error:
-            session.port_failed(port, error)
-            refuse(exchange, error)
-            return
 
-        def taken(failure: RemoteProtocolError | None) -> None:
-            if failure is None:
-                exchange.respond(200, _TEXT, b"ok")
-            else:  # it was counted when it was found
-                refuse(exchange, failure)
+def _receive(exchange: HttpExchange, session: Session, port: Port, body: bytes) -> None:
+    def taken(failure: RemoteProtocolError | None) -> None:
+        if failure is None:
+            exchange.respond(200, _TEXT, b"ok")
+        else:  # it was counted when it was found
+            refuse(exchange, failure)
 
-        session.intake.take(port, packets, len(body), taken)
+    session.intake.take(port, body, taken)
 
 
 def _mismatch(session: Session) -> RequestRefused:
