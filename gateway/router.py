@@ -479,7 +479,8 @@ class Router:
 
     def _read(self) -> Reading:
         engine = self.server.eio
-        return Reading(len(engine.sockets), engine.counters.messages_out, engine.counters.messages_in)
+        counters, lag = engine.counters, engine.loop_lag
+        return Reading(len(engine.sockets), counters.messages_out, counters.messages_in, lag.mean_s, lag.worst_s)
 
     def _tick(self) -> None:
         """Sample once a second, as long as there is something to see."""

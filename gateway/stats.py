@@ -15,15 +15,21 @@ SAMPLE_INTERVAL_S: Final = 1.0
 
 
 class Reading(NamedTuple):
-    """``sessions``: open now. The packets are totals since start."""
+    """``sessions``: open now. The packets are totals since start. The lag is that of the event loop, in seconds."""
 
     sessions: int
     packets_sent: int
     packets_recv: int
+    loop_lag_s: float = 0.0
+    max_loop_lag_s: float = 0.0
 
 
 class StatsDump(TypedDict):
-    """The numbers under tornadio2's names; ``…_ps`` are per second, averaged over the last 10 seconds."""
+    """The numbers under tornadio2's names; ``…_ps`` are per second, averaged over the last 10 seconds.
+
+    Beyond tornadio2: how many seconds what comes to the event loop waits; a mean that decays over ten of them, and
+    the most since start.
+    """
 
     active_sessions: int
     max_sessions: int
@@ -32,6 +38,8 @@ class StatsDump(TypedDict):
     connections_ps: float
     packets_sent_ps: float
     packets_recv_ps: float
+    loop_lag_s: float
+    max_loop_lag_s: float
 
 
 class MovingAverage:
@@ -105,6 +113,8 @@ class Stats:
             "connections_ps": self._connections.per_second(now, self._opened_connections),
             "packets_sent_ps": self._packets_sent.per_second(now, reading.packets_sent),
             "packets_recv_ps": self._packets_recv.per_second(now, reading.packets_recv),
+            "loop_lag_s": reading.loop_lag_s,
+            "max_loop_lag_s": reading.max_loop_lag_s,
         }
 
     @property

@@ -16,7 +16,6 @@ from collections.abc import Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, Final
 
-
 #: By which the spare task is known among all tasks of a loop, and one that carries a coroutine on.
 SPARE_TASK_NAME: Final = "tidegate-spare"
 CARRYING_TASK_NAME: Final = "tidegate-handler"

@@ -28,6 +28,7 @@ from .errors import RefusedError
 from .flushing import flush, flush_sessions
 from .forwarded import TrustedProxies
 from .intake import Rates
+from .loop_lag import LoopLag
 from .negotiation import Negotiator
 from .outbound import LongerRun, OutboundMessage, Run
 from .ports import HttpExchange
@@ -183,6 +184,8 @@ class Engine(engineio.AsyncServer):
         self.budget = BufferBudget(max_total_buffered_bytes)
         self.counters = Counters()
         self.refusal_log = RefusalLog()
+        #: Of the loop that serves this; sampled while the application runs to which it is attached.
+        self.loop_lag = LoopLag()
         self.sockets: dict[str, Session] = {}
         self.application: Application | None = None
         self.is_draining = False

@@ -6,7 +6,7 @@ answered when its packets have been taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from enum import IntFlag
 from math import inf
 from typing import TYPE_CHECKING, Final
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from . import catalogue, reasons
 from .errors import RemoteProtocolError, RequestRefused
 from .protocol.lifecycle import State
-from .protocol.packets import Packet
+from .protocol.packets import decode_payload, packet_count
 
 if TYPE_CHECKING:
     from .ports import Port
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 #: What may come at once after silence, in seconds of the rate.
 BURST_S: Final = 2.0
-#: What a packet of a POST costs beside its bytes, until it is taken.
-PACKET_OVERHEAD_BYTES: Final = 144
+#: What is taken of one client before the others have their turn: packets of a POST, or what a WebSocket reports to have
+#: read at once. The bytes are what fills the loop's buffer, so that there may be more: uvloop reads 32 times before it
+#: looks at other connections, unless it is told not to.
+TURN_PACKETS: Final = 256
+TURN_BYTES: Final = 250_000
 
 
 class Hold(IntFlag):
@@ -36,6 +39,8 @@ class Hold(IntFlag):
     HANDLERS = 2
     #: Handlers of all clients are.
     ALL_HANDLERS = 4
+    #: It has had its turn of the loop.
+    TURN = 8
 
 
 class Rates:
@@ -94,12 +99,10 @@ class Post:
 
     __slots__ = ("failure", "is_suspended", "nbytes", "packets", "port", "taken")
 
-    def __init__(
-        self, port: Port, packets: Sequence[Packet], nbytes: int, taken: Callable[[RemoteProtocolError | None], None]
-    ) -> None:
+    def __init__(self, port: Port, body: bytes, taken: Callable[[RemoteProtocolError | None], None]) -> None:
         self.port = port
-        self.packets: Iterator[Packet] = iter(packets)
-        self.nbytes = nbytes + PACKET_OVERHEAD_BYTES * len(packets)
+        self.packets = decode_payload(body)
+        self.nbytes = len(body)
         self.taken = taken
         self.is_suspended = False
         self.failure: RemoteProtocolError | None = None
@@ -156,8 +159,25 @@ class Intake:
         if session.port is not None and not self.holds:
             session.port.resume_reading()
 
+    def _wait_for_turn(self) -> None:
+        """Go on in the next turn of the loop."""
+        if not self.holds & Hold.TURN:
+            self.hold(Hold.TURN)
+            self._session.engine.loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self.holds &= ~Hold.TURN
+        self._resume()
+
     def spend(self, packets: int, nbytes: int) -> None:
-        """So much was received: read no more for a while where that is over the client's rates."""
+        """So much was read: read no more in this turn where that is much, or for a while where it is over the client's
+        rates.
+        """
+        if (packets >= TURN_PACKETS or nbytes >= TURN_BYTES) and self._session.state < State.CLOSING:
+            self._wait_for_turn()
+        self._pay(packets, nbytes)
+
+    def _pay(self, packets: int, nbytes: int) -> None:
         session, meter = self._session, self._meter
         if meter is None or not meter.spend(packets, nbytes) or session.state >= State.CLOSING:
             return
@@ -203,30 +223,39 @@ class Intake:
         """Its body has come, or will not come."""
         self._posting.pop(port, None)
 
-    def take(
-        self,
-        port: Port,
-        packets: Sequence[Packet],
-        nbytes: int,
-        taken: Callable[[RemoteProtocolError | None], None],
-    ) -> None:
+    def take(self, port: Port, body: bytes, taken: Callable[[RemoteProtocolError | None], None]) -> None:
         """The packets of one POST. ``taken`` is called once, when the last of them has been taken, with what was
-        wrong with one of them.
+        wrong with one of them; those after it are not taken.
         """
-        post = Post(port, packets, nbytes, taken)
+        post = Post(port, body, taken)
         self._posts += (post,)
-        self.spend(len(packets), nbytes)
+        self._pay(packet_count(body), len(body))
         self._take(post)
         if post.is_suspended:
             self._session.engine.received_in_part(post.nbytes)
 
     def _take(self, post: Post) -> None:
+        session = self._session
         post.is_suspended = False
-        for packet in post.packets:
-            self._session.receive(post.port, packet)
-            if self.holds and post.port is self._session.port:
+        for _ in range(TURN_PACKETS):
+            try:
+                packet = next(post.packets, None)
+            except RemoteProtocolError as error:
+                post.failure = error
+                session.port_failed(post.port, error)
+                break
+            if packet is None:
+                break
+            session.receive(post.port, packet)
+            if post.failure is not None or session.state >= State.CLOSING:
+                break
+            if self.holds and post.port is session.port:
                 post.is_suspended = True
                 return
+        else:
+            post.is_suspended = True
+            self._wait_for_turn()
+            return
         self._posts = tuple([other for other in self._posts if other is not post])
         post.taken(post.failure)
 

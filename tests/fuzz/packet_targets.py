@@ -39,7 +39,7 @@ def encode_engine_packet(packet: Packet) -> bytes:
 
 def check_payload(data: bytes) -> None:
     try:
-        packets = decode_payload(data)
+        packets = list(decode_payload(data))
     except RemoteProtocolError:
         return
     assert len(packets) == data.count(SEPARATOR_BYTE) + 1
@@ -49,7 +49,7 @@ def check_payload(data: bytes) -> None:
         encoded = encode_engine_packet(packet)
         assert SEPARATOR_BYTE not in encoded
         assert decode_packet(encoded.decode()) == packet
-    assert decode_payload(SEPARATOR_BYTE.join(map(encode_engine_packet, packets))) == packets
+    assert list(decode_payload(SEPARATOR_BYTE.join(map(encode_engine_packet, packets)))) == packets
 
 
 def read_json(packet_class: type[JsonPacket], text: str, attachments: list[bytes]) -> JsonPacket | None:
@@ -169,7 +169,7 @@ def check_engine_pieces(data: bytes) -> None:
             alone = None
             break
     try:
-        together = decode_payload(SEPARATOR_BYTE.join(parts))
+        together = list(decode_payload(SEPARATOR_BYTE.join(parts)))
     except RemoteProtocolError:
         together = None
     assert together == alone

@@ -212,7 +212,7 @@ def check_meaning(payload: str, status: int, received: list[Any]) -> None:
     if "\\\n" in payload:
         return  # the form's escapes cannot tell it from an escaped newline
     try:
-        packets = decode_payload(payload.encode())
+        packets = list(decode_payload(payload.encode()))
     except RemoteProtocolError:
         assert status in (400, 413)
         return

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from .. import catalogue
 from ..errors import RefusedError, RequestRefused
+from ..loop_lag import LoopLag
 from ..protocol.content_coding import ACCEPTED, content_coding, inflate
 from ..protocol.http1 import RequestHead, add_header, body_framing, encode_response_head
 from ..request import Headers, HttpRequest
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..engine import Engine
 
 _ENGINES: web.AppKey[dict[str, Any]] = web.AppKey("tidegate_engines", dict)
+_LAG: web.AppKey[LoopLag] = web.AppKey("tidegate_loop_lag", LoopLag)
 
 
 def attached_engines(app: web.Application) -> dict[str, Engine]:
@@ -60,12 +62,26 @@ def attach(engine: Engine, app: web.Application, path: str) -> None:
     async def expect(_: web.Request) -> None:
         """Whether the body is wanted is known when the request has been looked at."""
 
+    if _LAG not in app:
+        app[_LAG] = engine.loop_lag
+        app.on_startup.append(_start_sampling)
+        app.on_cleanup.append(_stop_sampling)
+    engine.loop_lag = app[_LAG]  # they share the loop
+
     async def shut_down(_: web.Application) -> None:
         await engine.shutdown()
 
     app.router.add_route("*", prefix + "/", handle, expect_handler=expect)
     app.router.add_route("*", prefix, handle, expect_handler=expect)
     app.on_shutdown.append(shut_down)
+
+
+async def _start_sampling(app: web.Application) -> None:
+    app[_LAG].start(asyncio.get_running_loop())
+
+
+async def _stop_sampling(app: web.Application) -> None:
+    app[_LAG].stop()
 
 
 async def serve(engine: Engine, request: web.Request, *, continues: bool = False) -> web.StreamResponse:

@@ -6,6 +6,7 @@ Spec: Engine.IO v4, "Packet encoding".
 from __future__ import annotations
 
 import binascii
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -55,16 +56,29 @@ def decode_packet(encoded: str) -> Packet:
     raise RemoteProtocolError(catalogue.UNKNOWN_PACKET_TYPE)
 
 
-def decode_payload(body: bytes) -> list[Packet]:
-    """The packets of one HTTP request body, oldest first.
+def packet_count(body: bytes) -> int:
+    """How many packets ``decode_payload`` finds in ``body``, where none is broken."""
+    return body.count(SEPARATOR_BYTE) + 1
 
-    Raises: RemoteProtocolError as ``decode_packet``, or for a body that is not UTF-8.
+
+def decode_payload(body: bytes) -> Iterator[Packet]:
+    """The packets of one HTTP request body, oldest first, each decoded when it is asked for.
+
+    A body can hold half a million of them: whoever takes them can let others have their turn in between, and those
+    before a broken one are taken.
+
+    Raises: RemoteProtocolError as ``decode_packet``, or for a packet that is not UTF-8; from ``next``.
     """
-    try:
-        text = body.decode()
-    except UnicodeDecodeError as error:
-        raise RemoteProtocolError(catalogue.PAYLOAD_NOT_UTF8) from error
-    return [decode_packet(encoded) for encoded in text.split(SEPARATOR)]
+    begin = 0
+    while begin >= 0:
+        end = body.find(SEPARATOR_BYTE, begin)
+        encoded = body[begin:] if end < 0 else body[begin:end]
+        try:
+            text = encoded.decode()
+        except UnicodeDecodeError as error:
+            raise RemoteProtocolError(catalogue.PAYLOAD_NOT_UTF8) from error
+        yield decode_packet(text)
+        begin = end if end < 0 else end + 1
 
 
 def encode_binary(data: bytes) -> bytes:

@@ -7,6 +7,7 @@ for the earliest bucket. Deadlines are met up to one tick late, never early.
 
 from __future__ import annotations
 
+import sys
 from math import ceil
 from typing import Protocol
 
@@ -59,12 +60,19 @@ class TimingWheel:
         """When ``advance`` should be called next (monotonic seconds); None while the wheel is empty."""
         return min(self._buckets) * self.tick_s if self._buckets else None
 
-    def advance(self, now: float) -> list[Timed]:
-        """Take out what is due at ``now``, earliest bucket first. The caller runs ``on_deadline`` of each."""
+    def advance(self, now: float, at_most: int = sys.maxsize) -> list[Timed]:
+        """Take out what is due at ``now``, earliest bucket first. The caller runs ``on_deadline`` of each.
+
+        Of more than ``at_most`` entries the others stay in the wheel, due still, for the next call.
+        """
         due: list[Timed] = []
         for slot in sorted(slot for slot in self._buckets if slot * self.tick_s <= now):
-            bucket = self._buckets.pop(slot)
-            for entry in bucket:
+            bucket = self._buckets[slot]
+            while bucket and len(due) < at_most:
+                entry = bucket.pop()
                 entry.wheel_slot = UNSCHEDULED
-            due.extend(bucket)
+                due.append(entry)
+            if bucket:
+                break
+            del self._buckets[slot]
         return due

@@ -13,8 +13,10 @@ class World:
         """A second at a time, with so many packets in each."""
         for _ in range(seconds):
             self.now += 1
-            sessions, packets_sent, packets_recv = self.reading
-            self.reading = Reading(sessions, packets_sent + sent, packets_recv + received)
+            before = self.reading
+            self.reading = before._replace(
+                packets_sent=before.packets_sent + sent, packets_recv=before.packets_recv + received
+            )
             self.stats.sample()
 
 
@@ -27,7 +29,16 @@ def test_nothing_has_happened_yet() -> None:
         "connections_ps": 0.0,
         "packets_sent_ps": 0.0,
         "packets_recv_ps": 0.0,
+        "loop_lag_s": 0.0,
+        "max_loop_lag_s": 0.0,
     }
+
+
+def test_lag_of_the_loop_is_told_as_it_is_read() -> None:
+    world = World()
+    world.reading = Reading(1, 0, 0, 0.002, 0.3)
+    dump = world.stats.dump()
+    assert (dump["loop_lag_s"], dump["max_loop_lag_s"]) == (0.002, 0.3)
 
 
 def test_the_most_are_remembered() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, FakePort, request, running_loop, text
 from transports import reasons
 from transports.engine import Engine
-from transports.intake import BURST_S, Hold, RateMeter, Rates
+from transports.intake import BURST_S, TURN_BYTES, TURN_PACKETS, Hold, RateMeter, Rates
 from transports.protocol.packets import Packet, PacketType
 from transports.session import Session
 
@@ -122,10 +122,9 @@ def test_client_over_its_rates_is_read_again_when_its_debt_is_paid(
 ) -> None:
     engine = make_engine(packets_per_second=10, bytes_per_second=0)
     session, port = open_session(engine)
-    noops = [Packet(PacketType.NOOP, "")]
-    session.intake.take(port, noops * 20, 100, lambda _: None)  # type: ignore[arg-type]
+    session.intake.take(port, b"\x1e".join([b"6"] * 20), lambda _: None)  # type: ignore[arg-type]
     assert not session.is_held
-    session.intake.take(port, noops * 30, 100, lambda _: None)  # type: ignore[arg-type]
+    session.intake.take(port, b"\x1e".join([b"6"] * 30), lambda _: None)  # type: ignore[arg-type]
     assert session.is_held
     assert engine.counters.throttled == 1
     loop.advance(2.9)
@@ -135,7 +134,7 @@ def test_client_over_its_rates_is_read_again_when_its_debt_is_paid(
     assert port.calls == ["pause", "resume"]
 
 
-@pytest.mark.parametrize("cause", list(Hold)[1:])
+@pytest.mark.parametrize("cause", [Hold.RATE, Hold.HANDLERS, Hold.ALL_HANDLERS])
 def test_session_that_ends_while_held_ends(
     engine: Engine, open_session: OpenSession, loop: FakeLoop, cause: Hold
 ) -> None:
@@ -220,6 +219,114 @@ def test_packet_that_is_wrong_after_a_hold_refuses_the_post(
     assert post.error == (400, 3)
     assert b"Unexpected open packet" in post.body
     assert engine.counters.refused == {"unexpected_packet": 1}
+
+
+@pytest.mark.parametrize("broken", [b"9", b"", b"b!", b"4\xff"])
+def test_packets_before_a_broken_one_are_taken_and_none_after_it(
+    engine: Engine, ask: Ask, received: list[Any], broken: bytes
+) -> None:
+    sid = handshake(engine, ask)
+    post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), b"4a\x1e" + broken + b"\x1e4b")
+    assert received == ["a"]
+    assert post.error == (400, 3)
+    assert not engine.sockets
+    assert engine.counters.refused.total() == 1
+
+
+def test_packets_behind_the_good_bye_are_not_read(engine: Engine, ask: Ask, received: list[Any]) -> None:
+    sid = handshake(engine, ask)
+    post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), b"4a\x1e1\x1e9")
+    assert received == ["a"]
+    assert (post.status, post.answers) == (200, 1)
+
+
+# -- turns of the loop -------------------------------------------------------------------------------------------
+
+
+def post_of(*packets: bytes) -> bytes:
+    return b"\x1e".join(packets)
+
+
+def test_others_have_their_turn_between_portions_of_a_post(
+    engine: Engine, ask: Ask, loop: FakeLoop, received: list[Any]
+) -> None:
+    first = handshake(engine, ask)
+    ask(engine, "EIO=4&transport=polling")
+    other = next(sid for sid in engine.sockets if sid != first)
+    count = 3 * TURN_PACKETS + 1
+    long = FakeExchange(request(f"EIO=4&transport=polling&sid={first}", "POST"), post_of(*[b"4long"] * count))
+    short = FakeExchange(request(f"EIO=4&transport=polling&sid={other}", "POST"), post_of(b"4short"))
+    engine.handle(long)
+    assert received == ["long"] * TURN_PACKETS
+    engine.handle(short)
+    assert (short.status, long.answers) == (200, 0)
+    loop.turn()
+    assert received.count("long") == 2 * TURN_PACKETS
+    loop.settle()
+    assert received.count("long") == count
+    assert (long.status, long.answers) == (200, 1)
+
+
+def test_post_that_is_not_through_waits_for_an_upgrade_in_between(
+    engine: Engine, ask: Ask, loop: FakeLoop, received: list[Any]
+) -> None:
+    sid = handshake(engine, ask)
+    session = engine.sockets[sid]
+    numbers = [str(number) for number in range(2 * TURN_PACKETS)]
+    post = FakeExchange(
+        request(f"EIO=4&transport=polling&sid={sid}", "POST"), post_of(*[b"4" + number.encode() for number in numbers])
+    )
+    candidate = FakePort("websocket")
+    session.begin_upgrade(candidate)  # type: ignore[arg-type]
+    session.receive(candidate, Packet(PacketType.PING, "probe"))  # type: ignore[arg-type]
+    engine.handle(post)
+    session.receive(candidate, Packet(PacketType.UPGRADE, ""))  # type: ignore[arg-type]
+    assert candidate.calls == ["pause"], "what the WebSocket brings comes after the POST"
+    assert len(received) < len(numbers)
+    loop.settle()
+    assert received == numbers
+    assert (candidate.calls.count("resume"), candidate.calls[-1]) == (1, "resume")
+    assert post.status == 200
+
+
+def test_session_that_ends_between_portions_takes_no_more_and_answers(
+    engine: Engine, ask: Ask, loop: FakeLoop, received: list[Any]
+) -> None:
+    sid = handshake(engine, ask)
+    post = FakeExchange(request(f"EIO=4&transport=polling&sid={sid}", "POST"), post_of(*[b"4a"] * (2 * TURN_PACKETS)))
+    engine.handle(post)
+    engine.sockets[sid].close(reasons.SERVER_DISCONNECT)
+    loop.settle()
+    assert len(received) == TURN_PACKETS
+    assert post.answers == 1
+
+
+@pytest.mark.parametrize(("packets", "nbytes"), [(TURN_PACKETS, 1), (1, TURN_BYTES)])
+def test_client_that_has_sent_much_at_once_is_read_again_in_the_next_turn(
+    engine: Engine, open_session: OpenSession, loop: FakeLoop, packets: int, nbytes: int
+) -> None:
+    session, port = open_session(engine)
+    session.intake.spend(packets - 1, nbytes - 1)
+    assert port.calls == []
+    session.intake.spend(packets, nbytes)
+    session.intake.spend(packets, nbytes)
+    assert port.calls == ["pause"]
+    loop.turn()
+    assert port.calls == ["pause", "resume"]
+    assert engine.counters.throttled == 0
+
+
+def test_client_held_for_more_than_its_turn_is_not_read_in_the_next(
+    engine: Engine, open_session: OpenSession, loop: FakeLoop
+) -> None:
+    session, port = open_session(engine)
+    session.intake.spend(TURN_PACKETS, 1)
+    session.intake.hold(Hold.HANDLERS)
+    loop.settle()
+    assert port.calls == ["pause"]
+    session.intake.let_go(Hold.HANDLERS)
+    loop.settle()
+    assert port.calls == ["pause", "resume"]
 
 
 # -- all buffers together ----------------------------------------------------------------------------------------
@@ -343,11 +450,11 @@ def test_bodies_that_are_arriving_count_and_are_dropped_with_their_sessions(
     assert engine.counters.closed == {reasons.MEMORY_SHED: len(shed)}
 
 
-def test_packets_of_a_held_post_count_for_what_they_take(make_engine: Callable[..., Engine], ask: Ask) -> None:
-    """A body of two bytes a packet is a small part of that."""
-    engine = make_engine(max_total_buffered_bytes=4_000_000, packets_per_second=10)
+def test_packets_of_a_held_post_cost_no_more_than_its_body(make_engine: Callable[..., Engine], ask: Ask) -> None:
+    """They are decoded as they are taken: objects for packets of two bytes would take seventy times as much."""
+    engine = make_engine(packets_per_second=10)
     sid = handshake(engine, ask)
-    post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), b"\x1e".join([b"6"] * 40_000))
-    assert not engine.sockets
-    assert engine.counters.closed == {reasons.MEMORY_SHED: 1}
-    assert post.answers == 1
+    body = b"\x1e".join([b"6"] * 40_000)
+    post = ask(engine, request(f"EIO=4&transport=polling&sid={sid}", "POST"), body)
+    assert engine.sockets[sid].held_bytes() == len(body)
+    assert post.answers == 0

@@ -1,11 +1,14 @@
 """Which request is for whom, and every refusal with its code and status."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.transports.engine_doubles import (
     WEBSOCKET_HEADERS,
@@ -17,7 +20,7 @@ from tests.unit.transports.engine_doubles import (
     stream_records,
 )
 from transports.engine import Engine
-from transports.negotiation import MAX_LINGERING
+from transports.negotiation import MAX_LINGERING, _jsonp_body
 from transports.protocol.frames import CLOSE, TEXT
 from transports.protocol.lifecycle import State
 from transports.session import Session
@@ -413,7 +416,16 @@ def test_jsonp_post_is_a_form(engine: Engine, ask: Ask, polling: Session) -> Non
     assert got == ["plain \u20ac", "line\nbreak", "kept\\n", "a", "b"]
 
 
-@pytest.mark.parametrize("body", [b"", b"x=1", b"d=%ff", b"d", b"4a", b"\xff", b"d=1&" * 9])
+@given(st.text(st.sampled_from("\\n\n%x4 +&=\u20ac\U0001f600"), max_size=12))
+def test_jsonp_form_says_what_its_escapes_say(data: str) -> None:
+    """The reference server's rule, written as it has it: one escape after the other."""
+    unescaped = re.sub(r"(\\)?\\n", lambda match: match[0] if match[1] else "\n", data)
+    assert _jsonp_body(b"x=1&d=" + quote_plus(data).encode()).decode() == unescaped.replace("\\\\n", "\\n")
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"x=1", b"d=%ff", b"d", b"4a", b"\xff", b"d=1&" * 9, b"d=4%zz", b"d=4%", b"d=4\xe2\x82\xac"]
+)
 def test_jsonp_post_that_is_no_such_form_is_refused(engine: Engine, ask: Ask, polling: Session, body: bytes) -> None:
     assert ask(engine, f"{POLLING}&sid={polling.id}&j=0", body, method="POST").error == (400, 3)
     assert polling.closed

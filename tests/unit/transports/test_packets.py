@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transports.errors import RemoteProtocolError
-from transports.protocol.packets import Packet, PacketType, decode_packet, decode_payload, encode_binary
+from transports.protocol.packets import Packet, PacketType, decode_packet, decode_payload, encode_binary, packet_count
 
 
 @pytest.mark.parametrize("packet_type", list(PacketType))
@@ -41,7 +41,7 @@ def test_binary_survives_the_text_form(data: bytes) -> None:
 
 def test_payload_splits_at_separators() -> None:
     body = b"4first\x1ebAQID\x1e2probe\x1e4"
-    assert decode_payload(body) == [
+    assert list(decode_payload(body)) == [
         Packet(PacketType.MESSAGE, "first"),
         Packet(PacketType.MESSAGE, b"\x01\x02\x03"),
         Packet(PacketType.PING, "probe"),
@@ -52,19 +52,27 @@ def test_payload_splits_at_separators() -> None:
 @pytest.mark.parametrize("body", [b"", b"\x1e", b"4a\x1e", b"\x1e4a", b"4a\x1e\x1e4b"])
 def test_payload_with_an_empty_packet_is_refused(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="empty packet"):
-        decode_payload(body)
+        list(decode_payload(body))
 
 
 @pytest.mark.parametrize("body", [b"4\xff", b"4\xc3", b"\xed\xa0\x80", b"4\xc0\x80"])
 def test_payload_that_is_not_utf8_is_refused(body: bytes) -> None:
     with pytest.raises(RemoteProtocolError, match="not UTF-8"):
-        decode_payload(body)
+        list(decode_payload(body))
+
+
+@pytest.mark.parametrize("broken", [b"4\xff", b"", b"9", b"b!"])
+def test_packets_before_a_broken_one_are_read(broken: bytes) -> None:
+    packets = decode_payload(b"4a\x1e4b\x1e" + broken + b"\x1e4c")
+    assert [next(packets).data, next(packets).data] == ["a", "b"]
+    with pytest.raises(RemoteProtocolError):
+        next(packets)
 
 
 @given(st.binary(max_size=100))
 def test_any_body_is_packets_or_a_remote_error(body: bytes) -> None:
     try:
-        packets = decode_payload(body)
+        packets = list(decode_payload(body))
     except RemoteProtocolError:
         return
-    assert packets
+    assert len(packets) == packet_count(body)

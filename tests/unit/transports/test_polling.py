@@ -12,7 +12,14 @@ from tests.unit.transports.engine_doubles import FakeExchange, FakeLoop, request
 from transports.engine import Engine
 from transports.errors import RequestRefused
 from transports.outbound import Run, extend
-from transports.polling import PollingPort, jsonp_index, jsonp_script, packets_per_payload, respond_with_payload
+from transports.polling import (
+    PAYLOAD_BYTES,
+    PollingPort,
+    jsonp_index,
+    jsonp_script,
+    packets_per_payload,
+    respond_with_payload,
+)
 from transports.session import Session
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) Firefox/130.0"
@@ -74,6 +81,49 @@ def test_other_clients_than_browsers_get_sixteen_packets_at_a_time(
         assert rest is not None
         assert rest.payload().decode().split("\x1e") == [f"4{number}" for number in range(16, 100)]
     assert packets_per_payload(user_agent) >= count
+
+
+@pytest.mark.parametrize("user_agent", [BROWSER, "python-requests"])
+def test_long_backlog_leaves_in_payloads_of_bounded_length(
+    open_port: Callable[..., tuple[PollingPort, FakeExchange]], user_agent: str
+) -> None:
+    port, exchange = open_port(user_agent)
+    sent = [f"4{number:06}" + "x" * (PAYLOAD_BYTES // 10) for number in range(100)]
+    left = Run.of(text(data) for data in sent)
+    got: list[str] = []
+    while left is not None:
+        left = port.write(left)
+        assert len(exchange.body) <= PAYLOAD_BYTES + len(sent[0])
+        assert len(exchange.packets) > 1
+        got += exchange.packets
+        exchange = FakeExchange(request())
+        port.open(exchange)
+    assert got == sent
+
+
+def test_message_longer_than_a_payload_goes_alone(
+    open_port: Callable[..., tuple[PollingPort, FakeExchange]],
+) -> None:
+    port, exchange = open_port()
+    long = "4" + "x" * PAYLOAD_BYTES
+    rest = port.write(extend(text(long), text("4short")))
+    assert exchange.packets == [long]
+    assert rest is not None
+    assert rest.payload() == b"4short"
+
+
+def test_goodbye_behind_a_long_backlog_comes_last(
+    open_port: Callable[..., tuple[PollingPort, FakeExchange]],
+) -> None:
+    port, exchange = open_port()
+    long = "4" + "x" * PAYLOAD_BYTES
+    left = port.close(text(long), code=1000, reason="", by_client=False)
+    assert exchange.packets == [long]
+    assert left is not None
+    exchange = FakeExchange(request())
+    port.open(exchange)
+    assert port.part(left) is None
+    assert exchange.packets == ["1"]
 
 
 def test_goodbye_to_other_clients_than_browsers_keeps_to_sixteen_packets(

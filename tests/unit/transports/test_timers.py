@@ -1,12 +1,13 @@
 """The timing wheel on a loop."""
 
 import logging
+from itertools import pairwise
 
 import pytest
 
 from tests.unit.transports.engine_doubles import FakeLoop
 from transports.protocol.timing_wheel import UNSCHEDULED
-from transports.timers import BLOCKED_S, Timers
+from transports.timers import BLOCKED_S, PORTION, Timers
 
 
 class Entry:
@@ -109,6 +110,77 @@ def test_schedule_during_the_grace_does_not_lose_the_timer(loop: FakeLoop) -> No
     assert other.fired
     assert past.fired
     assert len(overdue.fired) == len(other.fired) == len(past.fired) == 1
+
+
+def _due_together(loop: FakeLoop, timers: Timers, count: int) -> list[Entry]:
+    entries = [Entry() for _ in range(count)]
+    for entry in entries:
+        timers.schedule(entry, loop.time() + 1)
+    loop.block(1.2)
+    return entries
+
+
+def test_others_have_their_turn_between_portions_of_a_tick(loop: FakeLoop) -> None:
+    timers = Timers(loop, 0.25)
+    entries = _due_together(loop, timers, 3 * PORTION)
+    seen: list[int] = []
+
+    def serve_others() -> None:
+        seen.append(sum(len(entry.fired) for entry in entries))
+        if seen[-1] < len(entries):
+            loop.call_soon(serve_others)
+
+    loop.call_soon(serve_others)
+    loop.settle()
+    assert {PORTION, 2 * PORTION} <= set(seen)
+    assert all(later - earlier <= PORTION for earlier, later in pairwise(seen))
+    loop.advance(5)
+    assert all(len(entry.fired) == 1 for entry in entries)
+    assert handles(loop) == 0
+
+
+def test_entry_that_is_cancelled_or_moved_between_portions_does_not_fire(loop: FakeLoop) -> None:
+    timers = Timers(loop, 0.25)
+    entries = _due_together(loop, timers, 2 * PORTION)
+    loop.turn()
+    cancelled, moved, *_ = [entry for entry in entries if not entry.fired]
+    timers.cancel(cancelled)
+    timers.schedule(moved, loop.time() + 10)
+    loop.settle()
+    assert sum(len(entry.fired) for entry in entries) == 2 * PORTION - 2
+    loop.advance(20)
+    assert cancelled.fired == []
+    assert len(moved.fired) == 1
+
+
+def test_what_is_scheduled_between_portions_fires_when_it_is_due(loop: FakeLoop) -> None:
+    timers = Timers(loop, 0.25)
+    _due_together(loop, timers, 2 * PORTION)
+    loop.turn()
+    early = Entry()
+    timers.schedule(early, loop.time() + 0.1)
+    loop.settle()
+    assert early.fired == []
+    loop.advance(0.5)
+    assert len(early.fired) == 1
+
+
+def test_timers_closed_between_portions_are_silent(loop: FakeLoop) -> None:
+    timers = Timers(loop, 0.25)
+    entries = _due_together(loop, timers, 2 * PORTION)
+    loop.turn()
+    timers.close()
+    loop.advance(5)
+    assert sum(len(entry.fired) for entry in entries) == PORTION
+
+
+def test_timers_closed_by_an_entry_are_silent(loop: FakeLoop) -> None:
+    timers, entry = Timers(loop, 0.25), Entry()
+    entry.on_deadline = lambda now: timers.close()  # type: ignore[method-assign]
+    timers.schedule(entry, loop.time() + 1)
+    timers.schedule(Entry(), loop.time() + 9)
+    loop.advance(5)
+    assert handles(loop) == 0
 
 
 def test_closed_timers_are_silent_and_can_begin_again(loop: FakeLoop) -> None:

@@ -54,6 +54,21 @@ def test_what_is_due_comes_earliest_first() -> None:
     assert wheel.next_deadline() == 4
 
 
+def test_a_portion_leaves_the_others_in_the_wheel() -> None:
+    wheel = TimingWheel(1.0)
+    entries = [Entry() for _ in range(5)]
+    for entry, deadline in zip(entries, (1, 1, 2, 2, 9), strict=True):
+        wheel.schedule(entry, deadline)
+    first = wheel.advance(3, 3)
+    assert set(first[:2]) == set(entries[:2]), "earliest first"
+    assert len(first) == 3
+    [left] = set(entries[2:4]) - set(first)
+    assert wheel.next_deadline() == 2
+    wheel.cancel(left)
+    assert wheel.advance(3, 3) == []
+    assert wheel.next_deadline() == 9
+
+
 @given(st.floats(0, 1e6), st.sampled_from([0.005, 0.05, 0.25, 1.0]))
 def test_deadline_is_met_at_most_one_tick_late_and_never_early(deadline: float, tick_s: float) -> None:
     wheel, entry = TimingWheel(tick_s), Entry()
