@@ -16,7 +16,7 @@ static PyMethodDef functions[] = {
      "send(fd, data) -> int\n\nThe bytes that the socket took at once; 0 also where it took none because of an error."},
     {"send_each", FASTCALL(accelerator_send_each), METH_FASTCALL,
      "send_each(fds, data) -> list[tuple[int, int]]\n\n"
-     "Send the same to several sockets; the index and the bytes taken of each that did not take all."},
+     "Send to several sockets; the index and the bytes taken of each that did not take all."},
     {NULL, NULL, 0, NULL},
 };
 

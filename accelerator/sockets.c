@@ -55,33 +55,39 @@ accelerator_send(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t 
 PyObject *
 accelerator_send_each(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    if (count != 2 || !PyList_CheckExact(args[0]) || !PyBytes_CheckExact(args[1])) {
-        PyErr_SetString(PyExc_TypeError, "send_each(fds: list[int], data: bytes)");
+    if (count != 2 || !PyList_CheckExact(args[0]) || !PyList_CheckExact(args[1]) ||
+        PyList_GET_SIZE(args[0]) != PyList_GET_SIZE(args[1])) {
+        PyErr_SetString(PyExc_TypeError, "send_each(fds: list[int], data: list[bytes]), both of the same length");
         return NULL;
     }
-    const char *data = PyBytes_AS_STRING(args[1]);
-    const Py_ssize_t size = PyBytes_GET_SIZE(args[1]);
     PyObject *unfinished = PyList_New(0);
     if (unfinished == NULL) {
         return NULL;
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(args[0]); i++) {
+        PyObject *data = PyList_GET_ITEM(args[1], i);
+        if (!PyBytes_CheckExact(data)) {
+            PyErr_SetString(PyExc_TypeError, "send_each: data must be bytes");
+            goto failed;
+        }
         const int fd = descriptor_of(PyList_GET_ITEM(args[0], i));
         if (fd < 0) {
-            Py_DECREF(unfinished);
-            return NULL;
+            goto failed;
         }
-        const Py_ssize_t sent = send_to(fd, data, size);
-        if (sent == size) {
+        const Py_ssize_t sent = send_to(fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data));
+        if (sent == PyBytes_GET_SIZE(data)) {
             continue;
         }
         PyObject *entry = Py_BuildValue("nn", i, sent);
-        const int failed = entry == NULL || PyList_Append(unfinished, entry);
+        const int is_lost = entry == NULL || PyList_Append(unfinished, entry);
         Py_XDECREF(entry);
-        if (failed) {
-            Py_DECREF(unfinished);
-            return NULL;
+        if (is_lost) {
+            goto failed;
         }
     }
     return unfinished;
+
+failed:
+    Py_DECREF(unfinished);
+    return NULL;
 }

@@ -25,7 +25,7 @@ from .cors import AllowedOrigins, CorsPolicy
 from .counters import Counters
 from .eager import EagerStarter
 from .errors import RefusedError
-from .flushing import flush, flush_sessions
+from .flushing import flush_sessions
 from .forwarded import TrustedProxies
 from .intake import Rates
 from .loop_lag import LoopLag
@@ -42,6 +42,8 @@ logger = logging.getLogger("tidegate.engine")
 
 #: What is pending beyond this leaves at once instead of at the end of the loop's turn.
 WRITE_THROUGH_BYTES = 64 * 1024
+#: Sessions whose answers leave together.
+ANSWERS_AT_A_TIME = 32
 TRANSPORTS = ("polling", "xhr-streaming", "websocket")
 
 
@@ -195,6 +197,7 @@ class Engine(engineio.AsyncServer):
         self._flushed_bytes = 0  # counters.bytes_out at the last flush
         self._negotiator = Negotiator(self)
         self._queued: list[Session] = []
+        self._answered: list[Session] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timers: Timers | None = None
         self._starter: EagerStarter | None = None
@@ -279,6 +282,7 @@ class Engine(engineio.AsyncServer):
         self._timers = None
         self._starter = None
         self._queued = []
+        self._answered = []
         for session in list(self.sockets.values()):
             self.forget(session)
         self.is_draining = False
@@ -374,18 +378,31 @@ class Engine(engineio.AsyncServer):
             self.loop.call_soon(self._flush)
         self._queued.append(session)
 
+    def queue_answers(self, session: Session) -> None:
+        """As ``queue``, for a session that is marked as queued; or sooner.
+
+        What clients are answered leaves a few sessions at a time: while their objects are in the processor's cache,
+        and not so few that the peer is woken up for each.
+        """
+        answered = self._answered
+        if not answered:
+            self.loop.call_soon(self._flush_answers)
+        answered.append(session)
+        if len(answered) >= ANSWERS_AT_A_TIME:
+            self._flush_answers()
+
     def _flush(self) -> None:
         queued, self._queued = self._queued, []
-        self._flushed_bytes = self.counters.bytes_out
-        flush_sessions(queued)
-        self._look_at_budget()
+        self._flush_these(queued)
 
-    def flush_now(self, session: Session) -> None:
-        """Write what waits for ``session``, which is marked as queued, without waiting for the end of the turn."""
-        session.is_queued = False
-        flush(session)
+    def _flush_answers(self) -> None:
+        answered, self._answered = self._answered, []
+        self._flush_these(answered)
+
+    def _flush_these(self, sessions: list[Session]) -> None:
         if not self._queued:
             self._flushed_bytes = self.counters.bytes_out
+        flush_sessions(sessions)
         self._look_at_budget()
 
     def received_in_part(self, nbytes: int) -> None:

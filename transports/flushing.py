@@ -1,7 +1,8 @@
-"""Writing what waits for many sessions at the end of a turn of the loop.
+"""Writing what waits for many sessions.
 
-After a broadcast most of them wait for the same run, and their sockets take it at once: those are served together,
-without asking each session and each transport. The others flush as they would one by one.
+After a broadcast most of them wait for the same run, and after events for an ack, and nearly every socket takes it at
+once: those are served together, in one call, without asking each session and each transport. The others flush as
+they would one by one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 from . import reasons
 from .outbound import DeflateForm, Run
 from .session import Session
-from .socket_writer import NO_FD, send_each
+from .socket_writer import NO_FD, SocketWriter, send_each
 from .websocket import WebSocketPort
 
 logger = logging.getLogger("tidegate.flushing")
@@ -22,51 +23,36 @@ logger = logging.getLogger("tidegate.flushing")
 PORTION: Final = 256
 
 
-class _Portion:
-    """Ports that are to write the same bytes."""
-
-    __slots__ = ("fds", "form", "ports", "run")
-
-    def __init__(self, run: Run, form: DeflateForm | None) -> None:
-        self.run = run
-        self.form = form
-        self.ports: list[WebSocketPort] = []
-        self.fds: list[int] = []
-
-    def write(self) -> None:
-        run, form = self.run, self.form
-        send_each(self.ports, self.fds, run.frames if form is None else run.deflated_frames(form))
-
-
 def flush_sessions(sessions: Iterable[Session]) -> None:
     """Flush all of them. A connection that cannot be written to costs its own session and no other."""
     others = []
-    portion: _Portion | None = None
+    writers: list[SocketWriter] = []
+    fds: list[int] = []
+    forms: list[bytes] = []
+    last: Run | None = None  # with its form, which the next session is likely to need too
+    deflate: DeflateForm | None = None
+    data = b""
     for session in sessions:
         session.is_queued = False
         run, port = session.run, session.port
         if type(port) is WebSocketPort and port.direct_fd != NO_FD and run is not None and session.is_plain():
-            form = port.deflate
-            if portion is None or portion.run is not run or portion.form is not form or len(portion.fds) >= PORTION:
-                if portion is not None:
-                    portion.write()
-                portion = _Portion(run, form)
+            if run is not last or port.deflate is not deflate:
+                last, deflate = run, port.deflate
+                data = run.frames if deflate is None else run.deflated_frames(deflate)
             session.run = None
-            portion.ports.append(port)
-            portion.fds.append(port.direct_fd)
+            writers.append(port)
+            fds.append(port.direct_fd)
+            forms.append(data)
+            if len(fds) >= PORTION:
+                send_each(writers, fds, forms)
+                writers, fds, forms = [], [], []
         elif run is not None or session.conflated is not None:
             others.append(session)
     # Before any of the others: their flushes may call out, and what is sent then must not overtake this.
-    if portion is not None:
-        portion.write()
+    send_each(writers, fds, forms)
     for session in others:
-        flush(session)
-
-
-def flush(session: Session) -> None:
-    """Flush one session; an error ends it."""
-    try:
-        session.flush()
-    except Exception:  # one client's connection must not keep the others from theirs
-        logger.exception("writing to session %s failed", session.id)
-        session.close(reasons.TRANSPORT_ERROR)
+        try:
+            session.flush()
+        except Exception:  # one client's connection must not keep the others from theirs
+            logger.exception("writing to session %s failed", session.id)
+            session.close(reasons.TRANSPORT_ERROR)

@@ -89,17 +89,17 @@ def _descriptor(transport: asyncio.Transport) -> int:
     return fd if fd >= 0 else NO_FD
 
 
-def send_each(writers: Sequence[SocketWriter], fds: list[int], data: bytes) -> None:
-    """Write ``data`` to all of ``writers``, whose ``direct_fd`` are ``fds``."""
-    for index, sent in _send_each(fds, data):
-        writers[index].send_rest(data, sent)
+def send_each(writers: Sequence[SocketWriter], fds: list[int], data: list[bytes]) -> None:
+    """Write to each of ``writers``, whose ``direct_fd`` is in ``fds``, what is for it in ``data``."""
+    for index, sent in _send_each(fds, data) if fds else ():
+        writers[index].send_rest(data[index], sent)
 
 
 def _no_send(fd: int, data: bytes) -> int:
     raise RuntimeError("without the accelerator there is no descriptor to write to")
 
 
-def _no_send_each(fds: list[int], data: bytes) -> list[tuple[int, int]]:
+def _no_send_each(fds: list[int], data: list[bytes]) -> list[tuple[int, int]]:
     raise RuntimeError("without the accelerator there is no descriptor to write to")
 
 

@@ -94,13 +94,14 @@ class WebSocketPort(WebSocketConnection):
         if session is None or session.is_queued:
             WebSocketConnection.data_received(self, data)
             return
-        # What the client's own messages bring about leaves as soon as they have been read, while its objects are in
-        # the processor's cache.
-        session.is_queued = True
+        session.is_queued = True  # by ourselves, below
         try:
             WebSocketConnection.data_received(self, data)
         finally:
-            session.engine.flush_now(session)
+            if session.run is None and session.conflated is None:
+                session.is_queued = False
+            else:
+                session.engine.queue_answers(session)
 
     def text_received(self, text: str) -> None:
         session = self._session

@@ -129,17 +129,17 @@ def test_send_each_tells_of_those_that_did_not_take_all(pair: tuple[socket.socke
     with socket.socketpair()[0] as other:
         while accelerator.send(ours.fileno(), data) == len(data):
             pass
-        gone = accelerator.send_each([other.fileno(), ours.fileno(), other.fileno()], data)
+        gone = accelerator.send_each([other.fileno(), ours.fileno(), other.fileno()], [data] * 3)
     assert [index for index, _ in gone] == [0, 1, 2], "the other pair's peer is closed, ours is full"
-    assert accelerator.send_each([], data) == []
+    assert accelerator.send_each([], []) == []
     theirs.setblocking(False)
     while True:
         try:
             theirs.recv(1 << 20)
         except BlockingIOError:
             break
-    assert accelerator.send_each([ours.fileno(), ours.fileno()], data) == []
-    assert theirs.recv(1000) == data + data
+    assert accelerator.send_each([ours.fileno(), ours.fileno()], [data, b"end"]) == []
+    assert theirs.recv(1000) == data + b"end"
 
 
 @needs_accelerator
@@ -153,8 +153,11 @@ def test_send_each_tells_of_those_that_did_not_take_all(pair: tuple[socket.socke
         ("send", (1,)),
         ("send", ("1", b"")),
         ("send", (1, "text")),
-        ("send_each", ((1,), b"")),
-        ("send_each", (["1"], b"")),
+        ("send_each", ((1,), [b""])),
+        ("send_each", ([1], b"")),
+        ("send_each", ([1], [])),
+        ("send_each", ([1], [""])),
+        ("send_each", (["1"], [b""])),
     ],
 )
 def test_wrong_arguments_are_type_errors(name: str, arguments: tuple[Any, ...]) -> None:
@@ -168,7 +171,7 @@ def test_what_is_no_descriptor_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="file descriptor"):
         accelerator.send(-1, b"")
     with pytest.raises(ValueError, match="file descriptor"):
-        accelerator.send_each([-1], b"")
+        accelerator.send_each([-1], [b""])
 
 
 def test_it_can_be_switched_off() -> None:

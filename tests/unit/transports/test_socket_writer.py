@@ -128,7 +128,7 @@ async def test_nothing_overtakes_what_the_transport_holds(connected: Connected) 
     for turn in range(200):
         data = chance.randbytes(chance.choice([1, 100, 50_000, 300_000]))
         if turn % 3 and writer.direct_fd != NO_FD:
-            send_each([writer], [writer.direct_fd], data)
+            send_each([writer], [writer.direct_fd], [data])
         else:
             writer.send(data)
         sent += data
