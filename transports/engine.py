@@ -43,7 +43,7 @@ logger = logging.getLogger("tidegate.engine")
 #: What is pending beyond this leaves at once instead of at the end of the loop's turn.
 WRITE_THROUGH_BYTES = 64 * 1024
 #: Sessions whose answers leave together.
-ANSWERS_AT_A_TIME = 32
+ANSWERS_AT_A_TIME = 128
 TRANSPORTS = ("polling", "xhr-streaming", "websocket")
 
 

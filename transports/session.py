@@ -29,7 +29,7 @@ from . import catalogue, reasons
 from .conflation import Conflated, Kept, behind, divide_rest
 from .errors import RefusedError, RemoteProtocolError, RequestRefused
 from .intake import Hold, Intake
-from .outbound import OutboundMessage, Run, extend
+from .outbound import LongerRun, OutboundMessage, Run
 from .protocol.lifecycle import Signal, State, advance
 from .protocol.packets import Packet, PacketType
 from .protocol.timing_wheel import UNSCHEDULED
@@ -66,6 +66,10 @@ _WAITS_FOR_CLIENT = frozenset(
         reasons.TOO_MANY_EVENTS,
     )
 )
+
+
+#: Looked up for every message.
+_CLOSING: Final = State.CLOSING
 
 
 class Session:
@@ -269,11 +273,14 @@ class Session:
 
     def send(self, message: OutboundMessage) -> None:
         """Have ``message`` written with everything else of this turn."""
-        if self.state >= State.CLOSING:
+        if self.state >= _CLOSING:
             self.engine.counters.dropped_closed += 1
             return
-        run = self.run = extend(self.run, message)
-        self.queue()
+        run = self.run
+        run = self.run = message if run is None else LongerRun(run, message)
+        if not self.is_queued:
+            self.is_queued = True
+            self.engine.queue(self)
         if self.stuck_bytes or run.nbytes > self.engine.write_through_bytes:
             self.has_grown()
 

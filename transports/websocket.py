@@ -7,11 +7,12 @@ Spec: Engine.IO v4, "WebSocket". The connection itself is ``websocket_connection
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from . import reasons
 from .errors import RemoteProtocolError
 from .outbound import DeflateForm, Run
+from .protocol.lifecycle import State
 from .protocol.packets import Packet, PacketType, decode_packet
 from .protocol.permessage_deflate import DeflateAgreement
 from .refusals import CloseCode
@@ -19,6 +20,9 @@ from .websocket_connection import WebSocketConnection
 
 if TYPE_CHECKING:
     from .session import Session
+
+
+_CLOSING: Final = State.CLOSING
 
 
 class WebSocketPort(WebSocketConnection):
@@ -108,7 +112,10 @@ class WebSocketPort(WebSocketConnection):
         if session is None:
             return
         if text[:1] == "4":
-            session.receive_message(self, text[1:])
+            if session.port is self and session.state < _CLOSING:
+                session.engine.deliver(session, text[1:])  # as receive_message does, for nearly every packet
+            else:
+                session.receive_message(self, text[1:])
             return
         try:
             packet = decode_packet(text)

@@ -181,20 +181,21 @@ class FrameParser:
             data = bytes(buffer)
             self._buffer = None
         messages: list[AnyMessage] = []
+        start = 0 if self._fragments is not None else _scan(data, 0, self.max_message_bytes, messages)
+        if start == len(data):
+            return messages  # in nearly every case
         try:
-            self._parse(data, messages)
+            self._parse(data, start, messages)
         except RemoteProtocolError as error:
             # Kept without its traceback, whose frames hold the session, the message and this parser itself.
             error.__cause__ = error.__context__ = None
             self.error = error.with_traceback(None)
         return messages
 
-    def _parse(self, data: bytes, messages: list[AnyMessage]) -> None:
-        start = 0
+    def _parse(self, data: bytes, start: int, messages: list[AnyMessage]) -> None:
+        """Read what begins at ``start`` with anything but a usual frame."""
         end = len(data)
         while True:
-            if self._fragments is None:
-                start = _scan(data, start, self.max_message_bytes, messages)
             if end - start < 2:
                 self._need = 2
                 break
@@ -204,6 +205,8 @@ class FrameParser:
             start = stop
             if self._is_closed:
                 return
+            if self._fragments is None:
+                start = _scan(data, start, self.max_message_bytes, messages)
         if start < end:
             self._buffer = bytearray(data[start:])
 
