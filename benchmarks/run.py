@@ -1,4 +1,4 @@
-"""Measures tidegate, Node's socket.io and python-socketio side by side: python -m benchmarks.run --help."""
+"""Measures tidegate, Node's socket.io and others side by side: python -m benchmarks.run --help."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmarks import plan, table
+from benchmarks import charts, document, plan, table, targets
 from benchmarks.measure import SIOLOAD, CellResult, Cores, measure_cell
 from benchmarks.peers import PEERS, TIDEGATE
 
@@ -43,8 +43,13 @@ def main() -> int:
         results.append(result)
         _write(options.out, options, results)  # after each cell: a run that is broken off is not lost
     render = table.as_markdown if options.markdown else table.as_text
-    print(render(results, options.peers))
+    print(render(table.figures(results, options.peers)), table.LEGEND, sep="\n\n")
+    if rows := targets.reached(results):
+        print("", render(table.targets(rows)), table.TARGET_LEGEND, sep="\n\n")
     _tell(f"all runs: {os.path.relpath(options.out)}")
+    if options.charts:
+        for path in charts.write(json.loads(options.out.read_text()), options.charts):
+            _tell(f"chart: {os.path.relpath(path)}")
     return int(any(_is_bad(result) for result in results))
 
 
@@ -56,6 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", type=_peers, default=list(PEERS), help=",".join(PEERS))
     parser.add_argument("--retry", type=int, default=2, metavar="N", help="repeat a noisy run up to N times (2)")
     parser.add_argument("--out", type=Path, default=SIOLOAD.parent / "results.json", help="JSON goes here")
+    parser.add_argument("--charts", type=Path, metavar="FOLDER", help="also draw charts (SVG) there")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--list", action="store_true", help="name the cells and stop")
     return parser.parse_args()
@@ -77,18 +83,18 @@ def _peers(text: str) -> list[str]:
 def _is_bad(result: CellResult) -> bool:
     """Whether tidegate lost, repeated or reordered anything, or could not be measured."""
     entries = [entry for entry in (result.entries.get(TIDEGATE), result.control) if entry is not None]
-    return any(entry.faults or entry.errors or entry.value is None for entry in entries)
+    return any(entry.faults or entry.errors or entry.median(result.cell.measures[0]) is None for entry in entries)
 
 
 def _write(path: Path, options: argparse.Namespace, results: list[CellResult]) -> None:
-    document: dict[str, Any] = {
+    whole: dict[str, Any] = {
         "machine": {"system": platform.platform(), "cpu": _cpu_model(), "cores": os.cpu_count()},
         "versions": {name: PEERS[name].versions() for name in options.peers},
         "quick": options.quick,
-        "cells": table.as_json(results),
+        **document.of(results),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
 
 
 def _cpu_model() -> str:

@@ -358,8 +358,8 @@ async def floor(report: Report, *coalesce: str) -> None:
         for options in ([*BROADCAST, "--payload", "64"], [*BROADCAST, "--payload", "70000"], ECHO):
             loading = await asyncio.create_subprocess_exec(LOAD, "--port", str(port), *options, stdout=-1)
             d = json.loads((await loading.communicate())[0])
-            faults = ("missing", "duplicate", "out_of_order", "stalled", "foreign", "errors", "disconnects")
-            faults += ("unanswered", "bad_payload")
+            faults = ["missing", "duplicate", "out_of_order", "stalled", "foreign", "errors", "disconnects"]
+            faults += ["unanswered", "bad_payload"]
             report.check(f"{name}: faults seen", sum(d.get(k, 0) for k in faults), 0)
             report.check(f"{name}: it served", d.get("deliveries", d.get("round_trips")) > 0, True)
             deliveries += d.get("published", 0) * (20 + 1)
