@@ -252,10 +252,19 @@ CELLS = (
         max_runs=3,
     ),
     _latency("latency-1000", "10,000 deliveries a second, 1,000 clients", targets=(Target(12, OWN),)),
-    _latency("latency-1000-large", "the same, while one client has 1 MiB echoed all the time", *_LARGE),
-    _latency("latency-1000-slow", "the same, while 200 calls of 100 ms are always under way", *_SLOW),
+    _latency(
+        "latency-1000-large", "10,000 deliveries a second, beside a client that has 1 MiB echoed all the time", *_LARGE
+    ),
+    _latency(
+        "latency-1000-slow", "10,000 deliveries a second, beside 200 calls of a handler that awaits 100 ms", *_SLOW
+    ),
     _rows("rows-1000", "broadcast of JSON records, 1,000 clients, 1 KiB, 4 in flight"),
-    _rows("rows-1000-deflate", "the same with permessage-deflate", "--deflate", server=("--compression",)),
+    _rows(
+        "rows-1000-deflate",
+        "broadcast of JSON records, 1,000 clients, 1 KiB, 4 in flight, deflated",
+        "--deflate",
+        server=("--compression",),
+    ),
 )
 
 GROWTHS = tuple(
