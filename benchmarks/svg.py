@@ -177,11 +177,12 @@ def _style() -> str:
         )
         return (
             f".ground{{fill:{GROUND[ground]};stroke:{GRID[ground]}}}text{{fill:{TEXT[ground]}}}"
-            f".unit,.value{{fill:{FAINT[ground]}}}.grid{{stroke:{GRID[ground]}}}.mark{{stroke:{TEXT[ground]}}}{series}"
+            f".label{{stroke:{GROUND[ground]}}}.unit,.value{{fill:{FAINT[ground]}}}.grid{{stroke:{GRID[ground]}}}.mark{{stroke:{TEXT[ground]}}}{series}"
         )
 
     return (
         "<style>text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}.group{font-weight:600}"
+        ".label{stroke-width:4;paint-order:stroke}"
         f"rect{{stroke-width:0}}.ground{{stroke-width:1}}.mark{{stroke-width:2}}{rules(0)}"
         f"@media(prefers-color-scheme:dark){{{rules(1)}}}path.line{{fill:none;stroke-width:2}}</style>"
     )
