@@ -12,8 +12,8 @@ from benchmarks.peers import NODE, TIDEGATE
 SERIES = ("tidegate", "node", "bun", "python-socketio", "c_floor", "c_floor_coalesce")
 LATENCY = {
     "latency-1000": "alone",
-    "latency-1000-large": "while one client has 1 MiB echoed all the time",
-    "latency-1000-slow": "while 200 calls of 100 ms are always under way",
+    "latency-1000-large": "beside 20 echoes of 1 MiB a second",
+    "latency-1000-slow": "beside 200 calls of a handler that awaits 100 ms",
 }
 ROWS = {"rows-1000": "as it is", "rows-1000-deflate": "permessage-deflate"}
 

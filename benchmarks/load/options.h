@@ -19,6 +19,7 @@ static int o_server_pid = 0, o_server_core = -1;
 static const char *o_side_event = "echo";
 static int o_side = 0, o_side_payload = 64, o_side_inflight = 1;
 static int o_close = 0, o_stream_ack = 0, o_deflate = 0, o_rows = 0, o_announce = 0, o_verbose = 0;
+static double o_side_rate = 0;
 static double o_seconds = 5, o_warmup = 1, o_drain = 5, o_rate = 0, o_stall = 5, o_connect_deadline = 120;
 
 static const char USAGE[] =
@@ -44,6 +45,7 @@ static const char USAGE[] =
 "  --side K              broadcast: K more clients call events of their own all the time; what they are sent\n"
 "                        counts as delivered, but not as latency\n"
 "  --side-event NAME --side-payload B --side-inflight I   what they call (echo / 64 / 1)\n"
+"  --side-rate R         that many calls a second, all side clients together, not one after the other\n"
 "  --base B              idle: clients opened before the first reading (100)\n"
 "  --close               connect: close each client once connected\n"
 "  --server-pid P        read this process and its children from /proc\n"
@@ -64,7 +66,7 @@ static const struct { const char *name; option_kind kind; void *to; } OPTIONS[] 
     {"stall", REAL, &o_stall}, {"rate", REAL, &o_rate}, {"base", INT, &o_base}, {"close", FLAG, &o_close},
     {"server-pid", INT, &o_server_pid}, {"server-core", INT, &o_server_core},
     {"side", INT, &o_side}, {"side-event", TEXT, &o_side_event}, {"side-payload", INT, &o_side_payload},
-    {"side-inflight", INT, &o_side_inflight},
+    {"side-inflight", INT, &o_side_inflight}, {"side-rate", REAL, &o_side_rate},
     {"label", TEXT, &o_label}, {"announce", FLAG, &o_announce}, {"verbose", FLAG, &o_verbose},
 };
 enum { N_OPTIONS = sizeof OPTIONS / sizeof *OPTIONS };

@@ -254,6 +254,7 @@ static double traffic(usage *from, usage *to) {
         if (phase == DRAIN && (t >= end || (inflight == 0 && !unanswered(1)))) break;
         int64_t wait = 20000000, due;
         if (publishing && o_rate > 0 && (due = send_due(start, t)) < wait) wait = due;
+        if (publishing && o_side && o_side_rate > 0 && (due = send_side_due(start, t)) < wait) wait = due;
         turn(wait);
         if (t - checked > 200000000) {
             checked = t;

@@ -53,7 +53,7 @@ static void on_ack(client *c, const char *p, size_t n, uint64_t t) {
     c->echo_sent[slot] = 0;
     if (in_window(t)) window_round_trips++;
     if (in_window(sent) && !c->side) hist_add(t - sent);
-    if (publishing && (c->side || o_rate <= 0)) echo_send(c, slot, t);
+    if (publishing && (c->side ? o_side_rate : o_rate) <= 0) echo_send(c, slot, t);
 }
 /* Records such as a feed of prices has; every run makes the same ones.  128 bytes are left for the rest. */
 static void make_rows(void) {
@@ -140,29 +140,38 @@ static void give_up_stalled(void) {
         if (publishing && inflight < (uint64_t)o_window) publish(now());
     }
 }
+/* An echo, if the client has a slot free. */
+static void echo_due(client *c, uint64_t due) {
+    uint64_t k = 0;
+    while (k < slots_of(c) && c->echo_sent[k]) k++;
+    if (k == slots_of(c) || c->state != READY) overrun++;
+    else echo_send(c, k, due);
+}
 /* --rate: send what is due by t; returns nanoseconds until the next. */
 static int64_t send_due(uint64_t start, uint64_t t) {
-    static uint64_t sent, turn;
+    static uint64_t sent;
     for (;; sent++) {
         uint64_t due = start + (uint64_t)((double)sent * 1e9 / o_rate);
         if (due > t) return (int64_t)(due - t);
-        if (o_mode == BROADCAST) {
-            if (inflight >= RING - 1) overrun++;
-            else publish(due);
-            continue;
-        }
-        client *c = &clients[turn++ % (uint64_t)total];
-        int k = 0;
-        while (k < o_inflight && c->echo_sent[k]) k++;
-        if (k == o_inflight || c->state != READY) overrun++;
-        else echo_send(c, (uint64_t)k, due);
+        if (o_mode != BROADCAST) echo_due(&clients[sent % (uint64_t)total], due);
+        else if (inflight >= RING - 1) overrun++;
+        else publish(due);
+    }
+}
+/* --side-rate, likewise. */
+static int64_t send_side_due(uint64_t start, uint64_t t) {
+    static uint64_t sent;
+    for (;; sent++) {
+        uint64_t due = start + (uint64_t)((double)sent * 1e9 / o_side_rate);
+        if (due > t) return (int64_t)(due - t);
+        echo_due(&clients[o_clients + 1 + (int)(sent % (uint64_t)o_side)], due);
     }
 }
 static void send_first(void) {             /* closed loops: fill the windows */
     for (int i = 0; o_mode == BROADCAST && o_rate <= 0 && i < o_window; i++) publish(now());
     for (int i = 0; i < total; i++) {
         client *c = &clients[i];
-        if (!c->echo_sent || (!c->side && o_rate > 0)) continue;
+        if (!c->echo_sent || (c->side ? o_side_rate : o_rate) > 0) continue;
         for (uint64_t k = 0; k < slots_of(c) && c->state == READY; k++) echo_send(c, k, now());
     }
 }
