@@ -279,9 +279,14 @@ GROWTHS = tuple(
 
 
 def select(pattern: str | None) -> list[Cell]:
-    """Cells whose name contains `pattern`, or matches it as a shell pattern; a growth's name selects its two."""
+    """The cell of that name, or those whose name contains `pattern` or matches it as a shell pattern.
+
+    A growth's name selects its two.
+    """
     if not pattern:
         return list(CELLS)
+    if exact := [cell for cell in CELLS if cell.name == pattern]:
+        return exact
     parts = {name for growth in GROWTHS if _matches(growth.name, pattern) for name in (growth.large, growth.small)}
     return [cell for cell in CELLS if cell.name in parts or _matches(cell.name, pattern)]
 

@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +35,7 @@ def main() -> int:
     timing = plan.QUICK if options.quick else plan.FULL
     runs = options.runs or (1 if options.quick else 3)
     results = []
+    began = time.monotonic()
     for cell in cells:
         if not set(cell.peers) & set(options.peers):
             continue
@@ -46,7 +48,7 @@ def main() -> int:
     print(render(table.figures(results, options.peers)), table.LEGEND, sep="\n\n")
     if rows := targets.reached(results):
         print("", render(table.targets(rows)), table.TARGET_LEGEND, sep="\n\n")
-    _tell(f"all runs: {os.path.relpath(options.out)}")
+    _tell(f"all runs: {os.path.relpath(options.out)}; {(time.monotonic() - began) / 60:.1f} minutes")
     if options.charts:
         for path in charts.write(json.loads(options.out.read_text()), options.charts):
             _tell(f"chart: {os.path.relpath(path)}")
@@ -57,7 +59,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short run per cell, to see that all works")
     parser.add_argument("--runs", type=_positive, help="runs per cell and peer (3; 1 with --quick)")
-    parser.add_argument("--only", metavar="PATTERN", help="cells whose name contains or matches this")
+    parser.add_argument("--only", metavar="PATTERN", help="this cell, or those whose name contains or matches it")
     parser.add_argument("--peers", type=_peers, default=list(PEERS), help=",".join(PEERS))
     parser.add_argument("--retry", type=int, default=2, metavar="N", help="repeat a noisy run up to N times (2)")
     parser.add_argument("--out", type=Path, default=SIOLOAD.parent / "results.json", help="JSON goes here")

@@ -71,6 +71,7 @@ def test_floors_are_peers_and_bun_is_one_only_when_installed() -> None:
 
 def test_select_by_part_pattern_and_growth() -> None:
     assert [cell.name for cell in select("echo")] == ["echo-100", "echo-1000"]
+    assert [cell.name for cell in select("echo-100")] == ["echo-100"]
     assert [cell.name for cell in select("connect-*")] == ["connect-websocket", "connect-polling"]
     assert [cell.name for cell in select("growth-w1")] == ["broadcast-100-64b-w1", "broadcast-10000-64b-w1"]
     assert select("nothing-like-it") == []
