@@ -17,6 +17,7 @@ from benchmarks.plan import Cell, Timing
 from benchmarks.profilers import Profiler, ProfilerError, available
 
 DEFAULT_SECONDS = 10
+CONNECTS_PER_SECOND = 3000  # a connect has no duration of its own: this many are about a second's work
 
 
 def main() -> int:
@@ -62,6 +63,8 @@ def profile(cell: Cell, profilers: list[Profiler], seconds: float) -> dict[str, 
     ) as server:
         pid = server.process.pid
         options = cell.load_options(cell.transport, Timing(measured=seconds, warmup=1))
+        if cell.mode == "connect":
+            options += ["--clients", str(int(CONNECTS_PER_SECOND * seconds))]
         load = ["taskset", "-c", str(cores.load), str(SIOLOAD), "--port", str(server.port), "--server-pid", str(pid)]
         with subprocess.Popen(
             [*load, "--server-core", str(cores.server), "--announce", *options],

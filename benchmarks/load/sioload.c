@@ -320,7 +320,8 @@ static int run_traffic(int got) {
 }
 
 static void limit_resources(void) {
-    int sockets = total * (o_transport == STREAMING ? 2 : 1);
+    int at_once = o_close && o_concurrency < total ? o_concurrency : total;
+    int sockets = at_once * (o_transport == STREAMING ? 2 : 1);
     struct rlimit files, memory = {4ull << 30, 4ull << 30};   /* fail here, not the machine */
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
