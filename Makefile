@@ -4,7 +4,7 @@ PORT ?= 8000
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench fuzz soak client clean
+.PHONY: help run test check bench profile fuzz soak client clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ help: ## Show this list
 	scripts/venv $(PYTHON) dev,fuzz
 	@touch $@
 
+.venv/.profile: .venv/.dev
+	@if scripts/venv $(PYTHON) dev,profile; then touch $@; else echo "no py-spy for this platform: cProfile is used"; fi
+
 run: .venv/.run ## Start the gateway with its live demo (HOST=127.0.0.1 PORT=8000)
 	.venv/bin/tidegate serve --demo --host $(HOST) --port $(PORT)
 
@@ -30,8 +33,11 @@ test: .venv/.dev ## Install what the tests need and run them all
 check: .venv/.dev ## Lint and types
 	scripts/check
 
-bench: .venv/.dev ## Side-by-side benchmarks against the peers, as a table
-	scripts/bench
+bench: .venv/.dev ## Side-by-side benchmarks against the peers, as tables (BENCH="--quick --runs 5")
+	scripts/bench $(BENCH)
+
+profile: .venv/.profile ## A profile of tidegate under one cell of the benchmarks (CELL=echo-100, PROFILE="--seconds 5")
+	scripts/profile $(CELL) $(PROFILE)
 
 fuzz: .venv/.fuzz ## Search for inputs that break a promise (FUZZ_S=60 for each of FUZZ_TARGETS)
 	.venv/bin/python -m tests.fuzz --seconds $(or $(FUZZ_S),60) $(FUZZ_TARGETS)
@@ -43,4 +49,4 @@ client: ## Build the browser client into gateway/static
 	scripts/client
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .fuzz build dist node_modules client_js/node_modules client_js/dist client_js/build tests/conformance/node_modules benchmarks/build benchmarks/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .fuzz build dist node_modules client_js/node_modules client_js/dist client_js/build tests/conformance/node_modules benchmarks/build benchmarks/node_modules benchmarks/bun/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,13 +7,12 @@ import statistics
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import PEERS, TIDEGATE, PeerError, running
-from benchmarks.plan import Cell, Timing
+from benchmarks.peers import BUILD, PEERS, TIDEGATE, PeerError, running
+from benchmarks.plan import Cell, Measure, Timing
 
-SIOLOAD = Path(__file__).parent / "build" / "sioload"
+SIOLOAD = BUILD / "sioload"
 NOISE_PCT = 15  # of one core, used by neither server nor load: above it figures mean little
 LOAD_TIMEOUT_S = 240
 
@@ -67,15 +66,13 @@ class Entry:
 
     peer: str
     transport: str
-    measure: str
     runs: list[Run] = field(default_factory=list)
     noisy_runs: list[Run] = field(default_factory=list)
 
-    @property
-    def value(self) -> float | None:
-        """The median of the kept runs; None when no run came to an end."""
-        values = [run.result[self.measure] for run in self.runs if self.measure in run.result]
-        return statistics.median(values) if values else None
+    def median(self, measure: Measure) -> float | None:
+        """Of the kept runs, in the measure's unit; None when no run came to an end."""
+        values = [run.result[measure.key] for run in self.runs if measure.key in run.result]
+        return statistics.median(values) * measure.scale if values else None
 
     @property
     def faults(self) -> Faults:
@@ -144,14 +141,14 @@ def measure_cell(
             f"needs {cell.descriptors:,} open files but the hard limit is {allowed:,}; raise it (ulimit -Hn)"
         )
         return outcome
-    for name in cell.peers:
-        if name in peers:
-            outcome.entries[name] = Entry(name, cell.transport, cell.measure)
+    for name in peers:
+        if name in cell.peers:
+            outcome.entries[name] = Entry(name, cell.transport)
     entries = list(outcome.entries.values())
     if cell.control and TIDEGATE in outcome.entries:
-        outcome.control = Entry(TIDEGATE, cell.control, cell.measure)
+        outcome.control = Entry(TIDEGATE, cell.control)
         entries.append(outcome.control)
-    for turn in range(runs):
+    for turn in range(min(runs, cell.max_runs or runs)):
         first = turn % len(entries) if entries else 0
         for entry in entries[first:] + entries[:first]:
             _measure_once(cell, entry, timing, cores, retries)
@@ -161,22 +158,22 @@ def measure_cell(
 
 def _measure_once(cell: Cell, entry: Entry, timing: Timing, cores: Cores, retries: int) -> None:
     for attempt in range(retries + 1):
-        run = _run(entry.peer, cell.load_options(entry.transport, timing), cores)
+        run = _run(entry.peer, cell, cell.load_options(entry.transport, timing), cores)
         if not run.noisy or attempt == retries:
             entry.runs.append(run)
             return
         entry.noisy_runs.append(run)
 
 
-def _run(peer: str, options: list[str], cores: Cores) -> Run:
+def _run(peer: str, cell: Cell, options: list[str], cores: Cores) -> Run:
     try:
-        with running(PEERS[peer], cores.server) as server:
+        with running(PEERS[peer], cores.server, cell.server) as server:
             result = _load(server.port, server.process.pid, options, cores)
             server.check_alive()
     except PeerError as e:
         return Run({}, error=str(e))
     # Memory is what it is, however busy the machine.
-    noisy = result.get("mode") != "idle" and result.get("other_cpu_pct", 0) > NOISE_PCT
+    noisy = cell.mode != "idle" and result.get("other_cpu_pct", 0) > NOISE_PCT
     return Run(result, noisy=noisy, error=result.get("error"))
 
 
@@ -200,8 +197,9 @@ def _told(entry: Entry, cell: Cell) -> str:
     run = entry.runs[-1]
     if run.error:
         return run.error
-    value = run.result.get(entry.measure)
-    text = "nothing measured" if value is None else f"{value:.1f} {cell.unit}"
+    measure = cell.measures[0]
+    value = run.result.get(measure.key)
+    text = "nothing measured" if value is None else f"{value * measure.scale:.1f} {measure.unit}"
     if run.faults:
         text += f", {run.faults}"
     if run.noisy:

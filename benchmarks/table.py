@@ -1,65 +1,119 @@
-"""The results for people (plain or Markdown) and for programs (JSON)."""
+"""The results for people, plain or as Markdown: the figures, and the targets."""
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
 from benchmarks.measure import CellResult, Entry
-from benchmarks.peers import NODE, PYTHON_SOCKETIO, TIDEGATE
+from benchmarks.peers import BUN, FLOOR, NODE, PYTHON_SOCKETIO, TIDEGATE
+from benchmarks.plan import Measure
+from benchmarks.targets import Reached, ratio
 
 NONE = "-"
-NUMERIC_FROM = 2  # columns from here on are aligned right, but for the last
+DIVISORS = (NODE, PYTHON_SOCKETIO, BUN, FLOOR)
+
+LEGEND = (
+    "Medians of the runs; lower is better, but for calls/s. µs: CPU time of the server.\n"
+    "÷: tidegate's figure by the peer's. c_floor: C that only sends.\n"
+    "Where no FAULTS (messages missing/repeated/reordered) are noted, every run of every server had none."
+)
+TARGET_LEGEND = "At most, reached: tidegate's figure, or its figure by the other's. Differences below 20 % say little."
 
 
-def _headings(peers: list[str]) -> list[str]:
-    ratios = [f"÷ {other}" for other in (NODE, PYTHON_SOCKETIO) if TIDEGATE in peers and other in peers]
-    return ["load", "unit", *peers, *ratios, *[f"faults {peer}" for peer in peers], "notes"]
+@dataclass(frozen=True)
+class Table:
+    """numeric: columns that are aligned right."""
+
+    headings: list[str]
+    rows: list[list[str]]
+    numeric: range
 
 
-def _row(result: CellResult, peers: list[str]) -> list[str]:
-    entries = result.entries
-    row = [result.cell.title, result.cell.unit]
-    row += [_number(entries.get(peer)) for peer in peers]
-    for other in (NODE, PYTHON_SOCKETIO):
-        if TIDEGATE in peers and other in peers:
-            value = ratio(entries.get(TIDEGATE), entries.get(other))
-            row.append(NONE if value is None else f"{value:.2f}")
-    row += [_faults(entries.get(peer)) for peer in peers]
-    return [*row, "; ".join(_notes(result))]
+def figures(results: list[CellResult], peers: list[str]) -> Table:
+    """A row for each measure of each cell."""
+    divisors = [other for other in DIVISORS if TIDEGATE in peers and other in peers]
+    headings = ["load", "unit", *peers, *[f"÷ {other}" for other in divisors], "notes"]
+    rows = []
+    for result in results:
+        for measure in result.cell.measures:
+            entries = result.entries
+            row = [result.cell.title, measure.unit]
+            row += [_number(entries.get(peer), measure) for peer in peers]
+            row += [_ratio(ratio(entries.get(TIDEGATE), entries.get(other), measure)) for other in divisors]
+            is_first = measure is result.cell.measures[0]
+            rows.append([*row, "; ".join(_notes(result, measure)) if is_first else ""])
+    return Table(headings, rows, range(2, len(headings) - 1))
 
 
-def ratio(ours: Entry | None, theirs: Entry | None) -> float | None:
-    """What we use of what they use: below 1 is cheaper."""
-    if ours is None or theirs is None or ours.value is None or not theirs.value:
-        return None
-    return ours.value / theirs.value
+def targets(rows: list[Reached]) -> Table:
+    verdicts = {True: "yes", False: "NO", None: NONE}
+    return Table(
+        ["load", "figure", "at most", "reached", "met", "others"],
+        [
+            [
+                row.title,
+                row.figure,
+                _limit(row.limit),
+                NONE if row.value is None else _plain(row.value),
+                verdicts[row.met],
+                ", ".join(f"{name} {_plain(value)}" for name, value in row.others.items()),
+            ]
+            for row in rows
+        ],
+        range(2, 4),
+    )
 
 
-def _number(entry: Entry | None) -> str:
-    if entry is None or entry.value is None:
-        return NONE
-    return f"{entry.value:,.0f}" if entry.value >= 100 else f"{entry.value:.1f}"
+def as_text(table: Table) -> str:
+    rows = [table.headings, *table.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(table.headings))]
+    lines = []
+    for row in rows:
+        cells = [
+            text.rjust(width) if i in table.numeric else text.ljust(width)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
-def _faults(entry: Entry | None) -> str:
-    if entry is None or not any(run.result for run in entry.runs):
-        return NONE
-    return f"{entry.faults.missing}/{entry.faults.repeated}/{entry.faults.reordered}"
+def as_markdown(table: Table) -> str:
+    rule = ["---:" if i in table.numeric else "---" for i in range(len(table.headings))]
+    rows = [table.headings, rule, *table.rows]
+    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows)
 
 
-def _notes(result: CellResult) -> list[str]:
+def _number(entry: Entry | None, measure: Measure) -> str:
+    value = None if entry is None else entry.median(measure)
+    return NONE if value is None else _plain(value, digits=1)
+
+
+def _plain(value: float, digits: int = 2) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.{digits}f}"
+
+
+def _limit(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2f}"
+
+
+def _ratio(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"
+
+
+def _notes(result: CellResult, measure: Measure) -> list[str]:
     if result.skipped:
         return [f"skipped: {result.skipped}"]
     notes = []
     if result.control is not None:
-        control, streamed = result.control, result.entries[TIDEGATE]
-        part = ratio(streamed, control)
+        part = ratio(result.entries[TIDEGATE], result.control, measure)
         if part is not None:
-            notes.append(f"{part:.2f} of its own {control.transport} ({_number(control)})")
+            notes.append(f"{part:.2f} of its own {result.control.transport} ({_number(result.control, measure)})")
     for name, entry in _named_entries(result):
+        faults = entry.faults
+        if faults.missing or faults.repeated or faults.reordered:
+            notes.append(f"{name}: FAULTS {faults.missing}/{faults.repeated}/{faults.reordered}")
+        if faults.other:
+            notes.append(f"{name}: {faults.other} other faults")
         if entry.noisy:
             notes.append(f"{name}: {entry.noisy} of {len(entry.runs)} runs NOISY")
-        if entry.faults.other:
-            notes.append(f"{name}: {entry.faults.other} other faults")
         if entry.errors:
             notes.append(f"{name}: {entry.errors[0]}")
     return notes
@@ -70,62 +124,3 @@ def _named_entries(result: CellResult) -> list[tuple[str, Entry]]:
     if result.control is not None:
         named.append((f"{result.control.peer} over {result.control.transport}", result.control))
     return named
-
-
-LEGEND = (
-    "Server CPU per operation, or memory per client: the median of the runs, lower is better.\n"
-    "÷: tidegate's figure by the peer's. Faults: messages missing/repeated/reordered in all runs."
-)
-
-
-def as_text(results: list[CellResult], peers: list[str]) -> str:
-    rows = [_headings(peers), *[_row(result, peers) for result in results]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    last = len(widths) - 1
-    lines = []
-    for row in rows:
-        cells = [
-            text.rjust(widths[i]) if NUMERIC_FROM <= i < last else text.ljust(widths[i]) for i, text in enumerate(row)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([*lines, "", LEGEND])
-
-
-def as_markdown(results: list[CellResult], peers: list[str]) -> str:
-    headings = _headings(peers)
-    last = len(headings) - 1
-    rule = ["---:" if NUMERIC_FROM <= i < last else "---" for i in range(len(headings))]
-    rows = [headings, rule, *[_row(result, peers) for result in results]]
-    lines = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
-    return "\n".join([*lines, "", LEGEND])
-
-
-def as_json(results: list[CellResult]) -> list[dict[str, Any]]:
-    return [
-        {
-            "cell": result.cell.name,
-            "title": result.cell.title,
-            "measure": result.cell.measure,
-            "unit": result.cell.unit,
-            "skipped": result.skipped,
-            "peers": {name: _entry_json(entry) for name, entry in result.entries.items()},
-            "control": None if result.control is None else _entry_json(result.control),
-            "ratios": {
-                other: ratio(result.entries.get(TIDEGATE), result.entries.get(other))
-                for other in (NODE, PYTHON_SOCKETIO)
-            },
-        }
-        for result in results
-    ]
-
-
-def _entry_json(entry: Entry) -> dict[str, Any]:
-    return {
-        "transport": entry.transport,
-        "median": entry.value,
-        "faults": asdict(entry.faults),
-        "noisy": entry.noisy,
-        "errors": entry.errors,
-        "runs": [run.result for run in entry.runs],
-        "noisy_runs": [run.result for run in entry.noisy_runs],
-    }

@@ -30,12 +30,13 @@ typedef struct tcp {
 
 struct client {
     uint32_t id;
-    uint8_t state, transport, publisher, opening;
+    uint8_t state, transport, publisher, side, opening;
     tcp main;                              /* WebSocket, polling (GET and POST), or the stream */
     tcp up;                                /* xhr-streaming: POSTs */
     uint8_t request;                       /* polling: what main waits for; streaming: what up waits for */
     buffer queue;                          /* packets for the next POST */
     buffer partial;                        /* fragmented message, or record, so far */
+    uint8_t deflate, partial_deflated;     /* WebSocket: agreed on; the fragmented message is compressed */
     char sid[64];
     uint64_t started;                      /* when the connect began */
 
@@ -44,13 +45,13 @@ struct client {
     uint64_t records;                      /* streaming: received whole */
 
     int64_t max_seq; uint64_t seen, got;   /* broadcast: highest number, the 64 below it, how many */
-    uint64_t *echo_sent, *echo_id, echo_next;   /* echo slots: send time (0 free), ack id */
+    uint64_t *echo_sent, *echo_id, echo_next;   /* echo slots, if any: send time (0 free), ack id */
 };
 
 static client *clients;
 static int total, opened, ready, opening, failed, disconnects, target;
 static int running;                        /* disconnects count from here on */
-static uint64_t errors, pings, stream_responses;
+static uint64_t errors, pings, stream_responses, inflated, received_bytes, window_bytes;
 
 static uint64_t now(void) {
     struct timespec t;

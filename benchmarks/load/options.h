@@ -16,7 +16,10 @@ static int o_port = 5000, o_pub_port = 0, o_clients = 100, o_source_ips = 4, o_c
 static int o_transport = WEBSOCKET, o_pub_transport = WEBSOCKET, o_mode = BROADCAST;
 static int o_window = 4, o_inflight = 1, o_payload = 64, o_base = 100;
 static int o_server_pid = 0, o_server_core = -1;
-static int o_close = 0, o_stream_ack = 0, o_verbose = 0;
+static const char *o_side_event = "echo";
+static int o_side = 0, o_side_payload = 64, o_side_inflight = 1;
+static int o_close = 0, o_stream_ack = 0, o_deflate = 0, o_rows = 0, o_announce = 0, o_verbose = 0;
+static double o_side_rate = 0;
 static double o_seconds = 5, o_warmup = 1, o_drain = 5, o_rate = 0, o_stall = 5, o_connect_deadline = 120;
 
 static const char USAGE[] =
@@ -27,34 +30,44 @@ static const char USAGE[] =
 "  --transport websocket|polling|xhr-streaming\n"
 "  --pub-transport ...   publisher's transport (websocket)\n"
 "  --stream-ack          xhr-streaming: say how many records came, so that a cut response is made whole\n"
+"  --deflate             WebSocket: insist on permessage-deflate without context takeover\n"
 "  --clients N           listeners or clients (100)\n"
 "  --source-ips K        spread client addresses over 127.0.0.1..K (4; 0: let the kernel choose)\n"
 "  --concurrency C       connects under way at once (64)\n"
 "  --connect-deadline T  give up connecting after T seconds (120)\n"
 "  --seconds T --warmup S --drain S       measured / before / after (5 / 1 / 5)\n"
 "  --payload B           bytes of payload (64)\n"
+"  --rows                broadcast: fill the payload with records as JSON, not with letters (256 bytes or more)\n"
 "  --inflight K          echo: round trips in flight per client (1)\n"
 "  --window W            broadcast: broadcasts in flight (4)\n"
 "  --stall S             broadcast: give one up that is not complete after S seconds (5)\n"
 "  --rate R              open loop: R broadcasts (or echoes) per second in all\n"
+"  --side K              broadcast: K more clients call events of their own all the time; what they are sent\n"
+"                        counts as delivered, but not as latency\n"
+"  --side-event NAME --side-payload B --side-inflight I   what they call (echo / 64 / 1)\n"
+"  --side-rate R         that many calls a second, all side clients together, not one after the other\n"
 "  --base B              idle: clients opened before the first reading (100)\n"
 "  --close               connect: close each client once connected\n"
 "  --server-pid P        read this process and its children from /proc\n"
 "  --server-core N       also read this core's busy time from /proc/stat\n"
 "  --label TEXT          copied into the result\n"
+"  --announce            say 'measuring' and 'measured' on stderr when that begins and ends\n"
 "  --verbose             say why each client was lost\n";
 
 typedef enum { TEXT, INT, REAL, FLAG, TRANSPORT, MODE } option_kind;
 static const struct { const char *name; option_kind kind; void *to; } OPTIONS[] = {
     {"host", TEXT, &o_host}, {"port", INT, &o_port}, {"path", TEXT, &o_path}, {"pub-port", INT, &o_pub_port},
     {"mode", MODE, &o_mode}, {"transport", TRANSPORT, &o_transport}, {"pub-transport", TRANSPORT, &o_pub_transport},
-    {"stream-ack", FLAG, &o_stream_ack}, {"clients", INT, &o_clients}, {"source-ips", INT, &o_source_ips},
+    {"stream-ack", FLAG, &o_stream_ack}, {"deflate", FLAG, &o_deflate}, {"rows", FLAG, &o_rows},
+    {"clients", INT, &o_clients}, {"source-ips", INT, &o_source_ips},
     {"concurrency", INT, &o_concurrency}, {"connect-deadline", REAL, &o_connect_deadline},
     {"seconds", REAL, &o_seconds}, {"warmup", REAL, &o_warmup}, {"drain", REAL, &o_drain},
     {"payload", INT, &o_payload}, {"inflight", INT, &o_inflight}, {"window", INT, &o_window},
     {"stall", REAL, &o_stall}, {"rate", REAL, &o_rate}, {"base", INT, &o_base}, {"close", FLAG, &o_close},
     {"server-pid", INT, &o_server_pid}, {"server-core", INT, &o_server_core},
-    {"label", TEXT, &o_label}, {"verbose", FLAG, &o_verbose},
+    {"side", INT, &o_side}, {"side-event", TEXT, &o_side_event}, {"side-payload", INT, &o_side_payload},
+    {"side-inflight", INT, &o_side_inflight}, {"side-rate", REAL, &o_side_rate},
+    {"label", TEXT, &o_label}, {"announce", FLAG, &o_announce}, {"verbose", FLAG, &o_verbose},
 };
 enum { N_OPTIONS = sizeof OPTIONS / sizeof *OPTIONS };
 
@@ -90,5 +103,10 @@ static void parse_options(int argc, char **argv) {
     if (optind != argc) usage_error(argv[optind]);
     if (o_clients < 1 || o_inflight < 1 || o_window < 1 || o_payload < 0 || o_base < 0)
         usage_error("a count is out of range");
+    if (o_side < 0 || o_side_payload < 0 || o_side_inflight < 1 || strlen(o_side_event) > 32)
+        usage_error("--side...");
+    if (o_side && o_mode != BROADCAST) usage_error("--side needs --mode broadcast");
+    if (o_transport != WEBSOCKET && (o_side || o_deflate)) usage_error("--side and --deflate need WebSocket");
+    if (o_rows && o_payload < 256) usage_error("--rows needs 256 bytes of payload");
 }
 #endif

@@ -1,24 +1,33 @@
 """Does sioload see faults?  Serves known drops, repeats and swaps, and compares its counts.
 
-Usage: selftest.py [sioload]
+Usage: selftest.py [folder of sioload and floor]
 
 Per broadcast number s, to one member only: s%10==3 dropped, s%10==5 sent twice, s%10==7 held back until
 after the next.  Echo: ack number 5 of each client never comes, number 7 has its payload changed.  The same
 faults are served over WebSocket, long-polling and xhr-streaming, where responses also end every few records,
 records are split over chunks, and (for a client that counts) responses are cut in the middle of a record.
+Over WebSocket also compressed, with every fourth message as it is and every third one in fragments.
+
+The C floors are run too: nothing may be lost, and they must have sent as often as they are there to show.
 """
 
 import asyncio
 import json
 import re
 import shlex
+import signal
+import socket
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-LOAD = sys.argv[1] if len(sys.argv) > 1 else str(Path(__file__).parent.parent / "build" / "sioload")
+BUILD = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent / "build"
+LOAD = str(BUILD / "sioload")
+FLOOR = str(BUILD / "floor")
+DEFLATE = b"permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 OPEN = b'0{"sid":"%s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}'
 PINGS_PER_MEMBER = 2
 RECORDS_PER_RESPONSE = 7
@@ -122,6 +131,8 @@ class FaultyServer:
         self.sessions: dict[bytes, tuple[Member, Downstream]] = {}
         self.held: list[bytes] = []
         self.dropped = self.twice = self.swapped = self.total = self.pongs = 0
+        self.sent_frames = self.compressed = self.wire_bytes = 0
+        self.break_compressed = False  # the next compressed message of one member
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def join(self, member: Member) -> None:
@@ -164,7 +175,7 @@ class FaultyServer:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 if b"Upgrade: websocket" in head:
-                    await self._websocket(reader, writer)
+                    await self._websocket(reader, writer, deflate=DEFLATE in head)
                 elif not await self._http(head, reader, writer):
                     break
         except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
@@ -177,18 +188,41 @@ class FaultyServer:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
-    async def _websocket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(
+    async def _websocket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, deflate: bool) -> None:
+        def write(data: bytes) -> None:
+            if not writer.is_closing():  # asyncio complains of each write to a client that left
+                self.wire_bytes += len(data)
+                writer.write(data)
+
+        write(
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+            + (b"Sec-WebSocket-Extensions: " + DEFLATE + b"\r\n" if deflate else b"")
+            + b"\r\n"
         )
-        member = Member(self, lambda packet: writer.write(_frame(packet)))
+        member = Member(self, lambda packet: write(self._compressed(packet) if deflate else _frame(packet)))
         first = _frame(OPEN % b"x")
         for i in range(0, len(first), 7):  # in small pieces: partial frames
-            writer.write(first[i : i + 7])
+            write(first[i : i + 7])
             await asyncio.sleep(0)
         while True:
             member.receive(await _read_frame(reader))
+
+    def _compressed(self, packet: bytes) -> bytes:
+        self.sent_frames += 1
+        if self.sent_frames % 4 == 0:
+            return _frame(packet)
+        deflate = zlib.compressobj(wbits=-15)
+        data = (deflate.compress(packet) + deflate.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        if self.break_compressed and packet.startswith(b'42["message"'):
+            self.break_compressed = False
+            data = b"\xff" + data[1:]  # a block of a kind that there is not
+        else:
+            self.compressed += 1
+        if self.sent_frames % 3:
+            return _frame(data, 0xC1)
+        half = len(data) // 2
+        return _frame(data[:half], 0x41) + _frame(data[half:], 0x80)
 
     async def _http(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         method, target, _ = head.split(b" ", 2)
@@ -212,13 +246,13 @@ class FaultyServer:
         return await self.sessions[session_id][1].answer(writer, None if ack is None else int(ack))
 
 
-def _frame(data: bytes) -> bytes:
+def _frame(data: bytes, first: int = 0x81) -> bytes:
     n = len(data)
     if n < 126:
-        return bytes((0x81, n)) + data
+        return bytes((first, n)) + data
     if n < 65536:
-        return b"\x81\x7e" + n.to_bytes(2, "big") + data
-    return b"\x81\x7f" + n.to_bytes(8, "big") + data
+        return bytes((first, 126)) + n.to_bytes(2, "big") + data
+    return bytes((first, 127)) + n.to_bytes(8, "big") + data
 
 
 async def _read_frame(reader: asyncio.StreamReader) -> bytes:
@@ -268,6 +302,11 @@ async def faulty_broadcast(report: Report, name: str, *options: str, streaming: 
     report.check(f"{name}: pings seen", d["pings"], len(server.members) * PINGS_PER_MEMBER)
     report.check(f"{name}: pings answered", server.pongs, d["pings"])
     report.check(f"{name}: errors and disconnects", d["errors"] + d["disconnects"], 0)
+    if "xhr-streaming" not in options and "polling" not in options:
+        report.check(f"{name}: bytes received", d["received_bytes"], server.wire_bytes)
+    if "--deflate" in options:
+        report.check(f"{name}: messages inflated", d["inflated"], server.compressed)
+        report.check(f"{name}: some were compressed", server.compressed > 1000, True)
     if "xhr-streaming" in options:
         report.check(f"{name}: streams were reopened", d["stream_responses"] > 20 * 10, True)
 
@@ -276,6 +315,65 @@ async def faulty_echo(report: Report, name: str, *options: str) -> None:
     d = await load(FaultyServer(), *ECHO, *options)
     report.check(f"{name}: unanswered", d["unanswered"], 10)
     report.check(f"{name}: bad payload", d["bad_payload"], 10)
+
+
+async def broken_compression(report: Report) -> None:
+    server = FaultyServer(faulty=False)
+    server.break_compressed = True
+    d = await load(server, *BROADCAST, "--rate", "40", "--deflate", "--payload", "2000")
+    report.check("broken compression: errors", d["errors"], 1)
+    report.check("broken compression: disconnects", d["disconnects"], 1)
+
+
+async def side_calls(report: Report) -> None:
+    """A side client is a member too (the faults are served to a listener), and its calls are checked as echoes are."""
+    server = FaultyServer()
+    side = shlex.split("--side 3 --side-inflight 2 --side-payload 200000")
+    d = await load(server, *BROADCAST, "--rate", "40", *side)
+    late = len(server.held)
+    paced = await load(FaultyServer(faulty=False), *BROADCAST, "--rate", "40", *side, "--side-rate", "30")
+    report.check("side calls, paced: about as many as were due", 55 <= paced["side_round_trips"] <= 65, True)
+    report.check("side calls, paced: faults", paced["unanswered"] + paced["bad_payload"] + paced["overrun"], 0)
+    report.check("side calls: missing", d["missing"], server.dropped + late)
+    report.check("side calls: duplicate", d["duplicate"], server.twice)
+    report.check("side calls: members", len(server.members), 20 + 1 + 3)
+    report.check("side calls: unanswered", d["unanswered"], 3)
+    report.check("side calls: bad payload", d["bad_payload"], 3)
+    report.check("side calls: there were some", d["side_round_trips"] > 10, True)
+    report.check("side calls: errors and disconnects", d["errors"] + d["disconnects"], 0)
+
+
+async def floor(report: Report, *coalesce: str) -> None:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(FLOOR, *coalesce, str(port), stdout=asyncio.subprocess.PIPE)
+    assert process.stdout
+    try:
+        while True:
+            try:
+                (await asyncio.open_connection("127.0.0.1", port))[1].close()
+                break
+            except ConnectionRefusedError:
+                await asyncio.sleep(0.01)
+        name = " ".join(["floor", *coalesce])
+        deliveries = 0
+        for options in ([*BROADCAST, "--payload", "64"], [*BROADCAST, "--payload", "70000"], ECHO):
+            loading = await asyncio.create_subprocess_exec(LOAD, "--port", str(port), *options, stdout=-1)
+            d = json.loads((await loading.communicate())[0])
+            faults = ["missing", "duplicate", "out_of_order", "stalled", "foreign", "errors", "disconnects"]
+            faults += ["unanswered", "bad_payload"]
+            report.check(f"{name}: faults seen", sum(d.get(k, 0) for k in faults), 0)
+            report.check(f"{name}: it served", d.get("deliveries", d.get("round_trips")) > 0, True)
+            deliveries += d.get("published", 0) * (20 + 1)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said = json.loads((await process.communicate())[0])
+    report.check(f"{name}: deliveries", said["deliveries"], deliveries)
+    if coalesce:
+        report.check(f"{name}: several deliveries with a send", said["sends"] < 0.9 * said["deliveries"], True)
+    else:
+        report.check(f"{name}: one send per delivery", said["sends"], said["deliveries"])
 
 
 async def clean_broadcast(report: Report, name: str, *options: str) -> None:
@@ -290,6 +388,13 @@ async def main() -> int:
     stream = ("--transport", "xhr-streaming")
     for payload in ("64", "1024", "70000"):  # 7, 16 and 64 bit frame lengths
         await faulty_broadcast(report, f"websocket {payload}", "--payload", payload)
+    for payload in ("500", "70000"):
+        await faulty_broadcast(report, f"compressed {payload}", "--deflate", "--payload", payload)
+    await faulty_broadcast(report, "compressed rows", "--deflate", "--rows", "--payload", "1024")
+    await broken_compression(report)
+    await side_calls(report)
+    await floor(report)
+    await floor(report, "--coalesce")
     await faulty_broadcast(report, "polling", "--transport", "polling")
     for payload in ("64", "70000"):
         sized = (*stream, "--payload", payload)

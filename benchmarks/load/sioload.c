@@ -1,13 +1,13 @@
 /* sioload - load generator for Socket.IO v5 over Engine.IO v4 servers.
  *
- * One thread, epoll, libc only.  Plays the client side over WebSocket, HTTP long-polling and
+ * One thread, epoll, libc and zlib.  Plays the client side over WebSocket, HTTP long-polling and
  * xhr-streaming, and prints one JSON line.  See README.md.
  *
  *   options.h    the command line                websocket.h  RFC 6455
  *   usage.h      what the server used            polling.h    long-polling     } over http.h
  *   histogram.h  latencies                       streaming.h  xhr-streaming    }
  *   client.h     a client; shared state          workload.h   echoes, broadcasts and their counts
- *   sockets.h    its connections
+ *   sockets.h    its connections                 inflate.h    compressed messages, for websocket.h
  *
  * Build:  make
  */
@@ -104,6 +104,8 @@ static void on_readable(tcp *s) {
     if (k == 0) { on_eof(s); return; }
     uint64_t t = now();
     uint32_t generation = s->generation;
+    received_bytes += (uint64_t)k;
+    if (in_window(t)) window_bytes += (uint64_t)k;
     if (n) memcpy(input.p, s->in.p, n);
     n += (size_t)k;
     s->in.n = 0;
@@ -189,6 +191,9 @@ static void put_usage(const usage *a, const usage *b, double seconds, double uni
         put("other_cpu_pct", other > 0 ? 100 * other / seconds : 0, 1);
     }
 }
+static void announce(const char *what) {
+    if (o_announce) fprintf(stderr, "sioload: %s\n", what);
+}
 static void sample_now(usage *u) { sample(u, o_server_pid, o_server_core); }
 
 /* ---- modes ---- */
@@ -227,10 +232,11 @@ static double traffic(usage *from, usage *to) {
     running = publishing = 1;
     window_from = start + (uint64_t)(o_warmup * 1e9);
     window_to = window_from + (uint64_t)(o_seconds * 1e9);
-    if (o_rate <= 0) send_first();
+    send_first();
     for (;;) {
         t = now();
         if (phase == WARMUP && t >= window_from) {
+            announce("measuring");
             sample_now(from);
             window_from = now();
             if (o_rate <= 0) window_to = window_from + (uint64_t)(o_seconds * 1e9);
@@ -242,11 +248,13 @@ static double traffic(usage *from, usage *to) {
             window_to = t;
             end = t + (uint64_t)(o_drain * 1e9);
             publishing = 0;
+            announce("measured");
             phase = DRAIN;
         }
-        if (phase == DRAIN && (t >= end || (o_mode == BROADCAST ? inflight == 0 : !unanswered(1)))) break;
+        if (phase == DRAIN && (t >= end || (inflight == 0 && !unanswered(1)))) break;
         int64_t wait = 20000000, due;
         if (publishing && o_rate > 0 && (due = send_due(start, t)) < wait) wait = due;
+        if (publishing && o_side && o_side_rate > 0 && (due = send_side_due(start, t)) < wait) wait = due;
         turn(wait);
         if (t - checked > 200000000) {
             checked = t;
@@ -263,8 +271,17 @@ static void report_broadcast(const usage *from, const usage *to, double seconds,
         else if (clients[i].max_seq >= 0) missing_on_dropped += m;
     }
     put("window", o_rate > 0 ? 0 : o_window, 0);
+    if (o_deflate) put_count("inflated", inflated);
+    if (o_side) {
+        put_count("side_round_trips", window_round_trips);
+        put("side_round_trips_per_s", (double)window_round_trips / seconds, 1);
+        put_count("unanswered", unanswered(0));
+        put_count("bad_payload", bad_payload);
+    }
     put_count("deliveries", window_deliveries);
     put("deliveries_per_s", (double)window_deliveries / seconds, 1);
+    if (window_deliveries) put("received_bytes_per_delivery", (double)window_bytes / (double)window_deliveries, 1);
+    put_count("received_bytes", received_bytes);
     put("broadcasts_per_s", (double)window_deliveries / seconds / (got ? got : 1), 2);
     put_latency();
     put_usage(from, to, seconds, (double)window_deliveries, "delivery");
@@ -303,7 +320,8 @@ static int run_traffic(int got) {
 }
 
 static void limit_resources(void) {
-    int sockets = total * (o_transport == STREAMING ? 2 : 1);
+    int at_once = o_close && o_concurrency < total ? o_concurrency : total;
+    int sockets = at_once * (o_transport == STREAMING ? 2 : 1);
     struct rlimit files, memory = {4ull << 30, 4ull << 30};   /* fail here, not the machine */
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
@@ -325,17 +343,20 @@ static void make_clients(void) {
             c->publisher = 1;
             c->transport = (uint8_t)o_pub_transport;
         }
-        if (o_mode != ECHO_) continue;
-        c->echo_sent = calloc((size_t)o_inflight * 2, sizeof *c->echo_sent);
-        c->echo_id = c->echo_sent + o_inflight;
+        c->side = o_mode == BROADCAST && i > o_clients;
+        if (o_mode != ECHO_ && !c->side) continue;
+        c->echo_sent = calloc(slots_of(c) * 2, sizeof *c->echo_sent);
+        c->echo_id = c->echo_sent + slots_of(c);
     }
-    filler = malloc((size_t)o_payload + 1);
-    for (int i = 0; i < o_payload; i++) filler[i] = (char)('a' + i % 26);
+    int letters = o_payload > o_side_payload ? o_payload : o_side_payload;
+    filler = malloc((size_t)letters + 1);
+    for (int i = 0; i < letters; i++) filler[i] = (char)('a' + i % 26);
+    if (o_rows) make_rows();
 }
 int main(int argc, char **argv) {
     parse_options(argc, argv);
     signal(SIGPIPE, SIG_IGN);
-    total = o_clients + (o_mode == BROADCAST ? 1 : 0) + (o_mode == IDLE ? o_base : 0);
+    total = o_clients + (o_mode == BROADCAST ? 1 + o_side : 0) + (o_mode == IDLE ? o_base : 0);
     limit_resources();
     make_clients();
     epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -343,11 +364,14 @@ int main(int argc, char **argv) {
 
     usage before, after;
     if (o_mode == IDLE) { open_until(o_base); run_for(1); }
+    int is_connect = o_mode == CONNECT || o_mode == IDLE;
+    if (is_connect) announce("measuring");
     sample_now(&before);
     uint64_t start = now();
     open_until(total);
     double connect_seconds = (double)(now() - start) / 1e9;
     sample_now(&after);
+    if (is_connect) announce("measured");
     int got = o_mode == CONNECT ? (int)hist_n : ready, status = 0;
 
     printf("{\"mode\":\"%s\",\"label\":\"%s\",\"transport\":\"%s\",\"clients\":%d,\"ready\":%d,\"connect_failed\":%d",

@@ -12,7 +12,8 @@
 
 #define RING (1u << 16)                    /* broadcasts outstanding at most */
 
-static char *filler;                       /* o_payload bytes of text */
+static char *filler;                       /* as many letters as the longest payload */
+static buffer rows;                        /* --rows: the part of a payload that all have in common */
 static uint64_t window_from = UINT64_MAX, window_to = UINT64_MAX;   /* what is measured */
 static uint64_t time_zero;
 static int publishing;
@@ -29,12 +30,14 @@ static uint64_t number(const char **p, const char *end) {
     while (*p < end && isdigit((unsigned char)**p)) v = v * 10 + (uint64_t)(*(*p)++ - '0');
     return v;
 }
+static uint64_t slots_of(const client *c) { return (uint64_t)(c->side ? o_side_inflight : o_inflight); }
+static size_t payload_of(const client *c) { return (size_t)(c->side ? o_side_payload : o_payload); }
 static void echo_send(client *c, uint64_t slot, uint64_t t) {
     static buffer b;
-    uint64_t id = c->echo_next++ * (uint64_t)o_inflight + slot;
-    reserve(&b, (size_t)o_payload + 64);
-    b.n = (size_t)snprintf(b.p, 64, "42%llu[\"echo\",\"", (unsigned long long)id);
-    append(&b, filler, (size_t)o_payload);
+    uint64_t id = c->echo_next++ * slots_of(c) + slot;
+    reserve(&b, payload_of(c) + 96);
+    b.n = (size_t)snprintf(b.p, 96, "42%llu[\"%s\",\"", (unsigned long long)id, c->side ? o_side_event : "echo");
+    append(&b, filler, payload_of(c));
     append(&b, "\"]", 2);
     c->echo_sent[slot] = t;
     c->echo_id[slot] = id;
@@ -42,24 +45,48 @@ static void echo_send(client *c, uint64_t slot, uint64_t t) {
 }
 static void on_ack(client *c, const char *p, size_t n, uint64_t t) {
     const char *q = p, *end = p + n;
-    if (o_mode != ECHO_) return;
-    uint64_t id = number(&q, end), slot = id % (uint64_t)o_inflight;
+    if (!c->echo_sent) return;
+    uint64_t id = number(&q, end), slot = id % slots_of(c);
     if (!c->echo_sent[slot] || c->echo_id[slot] != id) { foreign++; return; }
-    if ((size_t)(end - q) != (size_t)o_payload + 4 || memcmp(q + 2, filler, (size_t)o_payload)) bad_payload++;
+    if ((size_t)(end - q) != payload_of(c) + 4 || memcmp(q + 2, filler, payload_of(c))) bad_payload++;
     uint64_t sent = c->echo_sent[slot];
     c->echo_sent[slot] = 0;
     if (in_window(t)) window_round_trips++;
-    if (in_window(sent)) hist_add(t - sent);
-    if (publishing && o_rate <= 0) echo_send(c, slot, t);
+    if (in_window(sent) && !c->side) hist_add(t - sent);
+    if (publishing && (c->side ? o_side_rate : o_rate) <= 0) echo_send(c, slot, t);
+}
+/* Records such as a feed of prices has; every run makes the same ones.  128 bytes are left for the rest. */
+static void make_rows(void) {
+    static const char *const VENUES[] = {"XNAS", "XNYS", "XLON", "XETR"};
+    uint32_t r = 2463534242u;
+    append(&rows, "\"rows\":[", 8);
+    for (int i = 0;; i++) {
+        char row[128];
+        r ^= r << 13;
+        r ^= r >> 17;
+        r ^= r << 5;
+        uint32_t price = 9000 + r % 3000, spread = 1 + (r >> 12) % 9;
+        int n = snprintf(row, sizeof row,
+            "%s{\"symbol\":\"%c%c%c\",\"bid\":%u.%02u,\"ask\":%u.%02u,\"volume\":%u,\"venue\":\"%s\",\"open\":%s}",
+            i ? "," : "", 'A' + (int)(r % 26), 'A' + (int)(r / 26 % 26), 'A' + (int)(r / 676 % 26),
+            price / 100, price % 100, (price + spread) / 100, (price + spread) % 100, (r >> 8) % 100000,
+            VENUES[r >> 30], r >> 16 & 1 ? "true" : "false");
+        if (rows.n + (size_t)n + 128 > (size_t)o_payload) break;
+        append(&rows, row, (size_t)n);
+    }
+    append(&rows, "],", 2);
 }
 static void publish(uint64_t t) {
     static buffer b;
     reserve(&b, (size_t)o_payload + 256);
     b.n = (size_t)snprintf(b.p, 256, "42[\"broadcast\",");
-    int k = snprintf(b.p + b.n, 128, "{\"s\":%llu,\"t\":%llu,\"pad\":\"", (unsigned long long)next_seq,
-                     (unsigned long long)(t - time_zero));
-    b.n += (size_t)k;
-    if (o_payload > k + 2) append(&b, filler, (size_t)(o_payload - k - 2));
+    size_t from = b.n;
+    b.n += (size_t)snprintf(b.p + b.n, 128, "{\"s\":%llu,\"t\":%llu,", (unsigned long long)next_seq,
+                            (unsigned long long)(t - time_zero));
+    if (o_rows) append(&b, rows.p, rows.n);
+    append(&b, "\"pad\":\"", 7);
+    size_t used = b.n - from + 2;
+    if ((size_t)o_payload > used) append(&b, filler, (size_t)o_payload - used);
     append(&b, "\"}]", 3);
     uint32_t i = (uint32_t)(next_seq % RING);
     ring[i].sent = t;
@@ -93,7 +120,7 @@ static void on_message(client *c, const char *p, size_t n, uint64_t t) {
     c->got++;
     if (in_window(t)) window_deliveries++;
     uint32_t i = (uint32_t)(s % RING);
-    if (ring[i].measured) hist_add(t > ring[i].sent ? t - ring[i].sent : 0);
+    if (ring[i].measured && !c->side) hist_add(t > ring[i].sent ? t - ring[i].sent : 0);
     if (ring[i].left && --ring[i].left == 0) {
         inflight--;
         while (oldest < next_seq && !ring[oldest % RING].left) oldest++;
@@ -113,36 +140,45 @@ static void give_up_stalled(void) {
         if (publishing && inflight < (uint64_t)o_window) publish(now());
     }
 }
+/* An echo, if the client has a slot free. */
+static void echo_due(client *c, uint64_t due) {
+    uint64_t k = 0;
+    while (k < slots_of(c) && c->echo_sent[k]) k++;
+    if (k == slots_of(c) || c->state != READY) overrun++;
+    else echo_send(c, k, due);
+}
 /* --rate: send what is due by t; returns nanoseconds until the next. */
 static int64_t send_due(uint64_t start, uint64_t t) {
-    static uint64_t sent, turn;
+    static uint64_t sent;
     for (;; sent++) {
         uint64_t due = start + (uint64_t)((double)sent * 1e9 / o_rate);
         if (due > t) return (int64_t)(due - t);
-        if (o_mode == BROADCAST) {
-            if (inflight >= RING - 1) overrun++;
-            else publish(due);
-            continue;
-        }
-        client *c = &clients[turn++ % (uint64_t)total];
-        int k = 0;
-        while (k < o_inflight && c->echo_sent[k]) k++;
-        if (k == o_inflight || c->state != READY) overrun++;
-        else echo_send(c, (uint64_t)k, due);
+        if (o_mode != BROADCAST) echo_due(&clients[sent % (uint64_t)total], due);
+        else if (inflight >= RING - 1) overrun++;
+        else publish(due);
     }
 }
-static void send_first(void) {             /* closed loop: fill the window */
-    if (o_mode == BROADCAST) {
-        for (int i = 0; i < o_window; i++) publish(now());
-        return;
+/* --side-rate, likewise. */
+static int64_t send_side_due(uint64_t start, uint64_t t) {
+    static uint64_t sent;
+    for (;; sent++) {
+        uint64_t due = start + (uint64_t)((double)sent * 1e9 / o_side_rate);
+        if (due > t) return (int64_t)(due - t);
+        echo_due(&clients[o_clients + 1 + (int)(sent % (uint64_t)o_side)], due);
     }
-    for (int i = 0; i < total; i++)
-        for (int k = 0; k < o_inflight && clients[i].state == READY; k++) echo_send(&clients[i], (uint64_t)k, now());
+}
+static void send_first(void) {             /* closed loops: fill the windows */
+    for (int i = 0; o_mode == BROADCAST && o_rate <= 0 && i < o_window; i++) publish(now());
+    for (int i = 0; i < total; i++) {
+        client *c = &clients[i];
+        if (!c->echo_sent || (c->side ? o_side_rate : o_rate) > 0) continue;
+        for (uint64_t k = 0; k < slots_of(c) && c->state == READY; k++) echo_send(c, k, now());
+    }
 }
 static uint64_t unanswered(int only_ready) {
     uint64_t n = 0;
-    for (int i = 0; i < total && o_mode == ECHO_; i++)
-        for (int k = 0; k < o_inflight; k++)
+    for (int i = 0; i < total; i++)
+        for (uint64_t k = 0; clients[i].echo_sent && k < slots_of(&clients[i]); k++)
             n += clients[i].echo_sent[k] && (!only_ready || clients[i].state == READY);
     return n;
 }

@@ -6,14 +6,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
+BUILD = HERE.parent / "build"
 NODE_MODULES = HERE.parent / "node_modules"
+BUN_MODULES = HERE.parent / "bun" / "node_modules"
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 5
 
@@ -24,24 +26,67 @@ class PeerError(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """command: takes the port as its last argument."""
+    """command: takes the port as its last argument, before it what a cell wants of the server."""
 
     name: str
     command: tuple[str, ...]
+    versions: Callable[[], dict[str, str]]
 
-    def versions(self) -> dict[str, str]:
-        return _node_versions() if self.command[0] == "node" else _python_versions(self.name)
+
+def _python_versions(name: str) -> Callable[[], dict[str, str]]:
+    def versions() -> dict[str, str]:
+        found = {"python": sys.version.split()[0]}
+        for package in (name, "aiohttp", "uvloop"):
+            try:
+                found[package] = metadata.version(package)
+            except metadata.PackageNotFoundError:
+                found[package] = "not installed"
+        return found
+
+    return versions
+
+
+def _package_versions(modules: Path, *packages: str) -> dict[str, str]:
+    manifests = {package: modules / package / "package.json" for package in packages}
+    return {package: json.loads(file.read_text())["version"] for package, file in manifests.items() if file.exists()}
+
+
+def _node_versions() -> dict[str, str]:
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
+    packages = _package_versions(NODE_MODULES, "socket.io", "ws", "bufferutil")
+    return {"node": node.stdout.strip().removeprefix("v"), **packages}
+
+
+def _bun_versions() -> dict[str, str]:
+    return _package_versions(BUN_MODULES, "bun", "socket.io", "@socket.io/bun-engine")
+
+
+def _floor_versions() -> dict[str, str]:
+    compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=False)
+    return {"cc": compiler.stdout.partition("\n")[0]}
+
+
+def _bun() -> list[Peer]:
+    """Bun's own engine, if its packages are installed; the program itself, not the script that looks for it."""
+    programs = sorted((BUN_MODULES / "@oven").glob("bun-linux-*/bin/bun"))
+    return [Peer(BUN, (str(programs[0]), str(HERE / "bun_sio.js")), _bun_versions)] if programs else []
 
 
 TIDEGATE = "tidegate"
 NODE = "node"
 PYTHON_SOCKETIO = "python-socketio"
+BUN = "bun"
+FLOOR = "c_floor"
+FLOOR_COALESCE = "c_floor_coalesce"
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer(TIDEGATE, (sys.executable, str(HERE / "tidegate_app.py"))),
-        Peer(NODE, ("node", str(HERE / "node_sio.js"))),
-        Peer(PYTHON_SOCKETIO, (sys.executable, str(HERE / "psio_aiohttp.py"))),
+        Peer(TIDEGATE, (sys.executable, str(HERE / "tidegate_app.py")), _python_versions(TIDEGATE)),
+        Peer(NODE, ("node", str(HERE / "node_sio.js")), _node_versions),
+        Peer(PYTHON_SOCKETIO, (sys.executable, str(HERE / "psio_aiohttp.py")), _python_versions(PYTHON_SOCKETIO)),
+        *_bun(),
+        Peer(FLOOR, (str(BUILD / "floor"),), _floor_versions),
+        Peer(FLOOR_COALESCE, (str(BUILD / "floor"), "--coalesce"), _floor_versions),
     )
 }
 
@@ -61,13 +106,13 @@ class RunningPeer:
 
 
 @contextmanager
-def running(peer: Peer, core: int) -> Iterator[RunningPeer]:
-    """`peer` listening on a free port, pinned to `core`; it has ended when the block is left."""
+def running(peer: Peer, core: int, options: tuple[str, ...] = ()) -> Iterator[RunningPeer]:
+    """`peer` with `options`, listening on a free port, pinned to `core`; it has ended when the block is left."""
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
         log = Path(folder) / "log"
         port = _free_port()
         # taskset executes the command in its own place, so the pid is the server's.
-        command = ["taskset", "-c", str(core), *peer.command, str(port)]
+        command = ["taskset", "-c", str(core), *peer.command, *options, str(port)]
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         started = RunningPeer(port, process, log)
@@ -104,23 +149,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _node_versions() -> dict[str, str]:
-    found = {}
-    for package in ("socket.io", "ws", "bufferutil"):
-        manifest = NODE_MODULES / package / "package.json"
-        if manifest.exists():
-            found[package] = json.loads(manifest.read_text())["version"]
-    node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
-    return {"node": node.stdout.strip().removeprefix("v"), **found}
-
-
-def _python_versions(name: str) -> dict[str, str]:
-    found = {"python": sys.version.split()[0]}
-    for package in (name, "aiohttp", "uvloop"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -7,7 +7,7 @@ import socketio
 import uvloop
 from aiohttp import web
 
-sio = socketio.AsyncServer(async_mode="aiohttp", cors_allowed_origins="*")
+sio = socketio.AsyncServer(async_mode="aiohttp", cors_allowed_origins="*", max_http_buffer_size=4 << 20)
 
 
 @sio.event
@@ -25,7 +25,7 @@ sio.attach(app)
 web.run_app(
     app,
     host="127.0.0.1",
-    port=int(sys.argv[1]),
+    port=int(sys.argv[-1]),
     loop=uvloop.new_event_loop(),
     access_log=None,
     print=None,

@@ -1,5 +1,6 @@
-"""tidegate behind its own listener.  Usage: tidegate_app.py PORT"""
+"""tidegate behind its own listener.  Usage: tidegate_app.py [--compression] PORT"""
 
+import asyncio
 import sys
 from typing import Any
 
@@ -7,11 +8,21 @@ from aiohttp import web
 
 import gateway
 
-sio = gateway.Server(cors_allowed_origins="*")
+sio = gateway.Server(
+    cors_allowed_origins="*",
+    max_http_buffer_size=4 << 20,
+    websocket_compression="--compression" in sys.argv,
+)
 
 
 @sio.event
 async def echo(sid: str, data: Any) -> Any:
+    return data
+
+
+@sio.event
+async def slow(sid: str, data: Any) -> Any:
+    await asyncio.sleep(0.1)
     return data
 
 
@@ -22,4 +33,4 @@ async def broadcast(sid: str, data: Any) -> None:
 
 app = web.Application()
 sio.attach(app)
-gateway.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
+gateway.run_app(app, host="127.0.0.1", port=int(sys.argv[-1]), access_log=None, print=None)
