@@ -68,20 +68,24 @@ class ChannelManager(AsyncManager):
         found = self.members.get(sid)
         return found if found is not None and found.namespace == (namespace or "/") else None
 
-    def add_member(self, session: Session, namespace: str) -> Member:
-        """A client asks to join ``namespace``."""
-        member = Member(self.server.eio.generate_id(), session, namespace)
+    def add_member(self, session: Session, namespace: str, state: MemberState = MemberState.CONNECTING) -> Member:
+        """A client asks to join ``namespace``, or with CONNECTED has been told already that it may."""
+        member = Member(self.server.eio.generate_id(), session, namespace, state)
         self.members[member.sid] = member
-        self.rooms.setdefault(namespace, {}).setdefault(None, Room()).add(member)
-        self._connecting.setdefault(namespace, set()).add(member)
+        rooms = self.rooms.get(namespace)
+        if rooms is None:
+            rooms = self.rooms[namespace] = {None: Room()}
+        rooms[None].add(member)
+        if state is MemberState.CONNECTING:
+            self._connecting.setdefault(namespace, set()).add(member)
         return member
 
     def admit(self, member: Member) -> None:
         """The client has been told that it is connected; what was held back for it follows."""
         if member.state is not MemberState.CONNECTING:
             return
-        member.state = MemberState.CONNECTED
         self._not_connecting(member)
+        member.state = MemberState.CONNECTED
         self._changed(member)
         held, member.held = member.held, None
         for message in () if held is None else held.messages():
@@ -95,8 +99,9 @@ class ChannelManager(AsyncManager):
         self._not_connecting(member)
         member.state = MemberState.LEAVING
         member.held = member.held_conflated = None
-        # They must not reach the client should it join again.
-        self.server.eio.counters.dropped_closed += len(self._withdraw_conflated(member))
+        if member.session.conflated is not None:
+            # They must not reach the client should it join again.
+            self.server.eio.counters.dropped_closed += len(self._withdraw_conflated(member))
         self._changed(member)
 
     def settle(self, member: Member) -> None:
@@ -112,8 +117,9 @@ class ChannelManager(AsyncManager):
         if member.state is MemberState.GONE:
             return
         self._not_connecting(member)
-        for room in list(member.rooms or ()):
-            self.basic_leave_room(member.sid, member.namespace, room)
+        if member.rooms:
+            for room in list(member.rooms):
+                self.basic_leave_room(member.sid, member.namespace, room)
         member.state = MemberState.GONE
         del self.members[member.sid]
         namespace = self.rooms.get(member.namespace)
@@ -125,6 +131,8 @@ class ChannelManager(AsyncManager):
         member.abandon_acks()
 
     def _not_connecting(self, member: Member) -> None:
+        if member.state is not MemberState.CONNECTING:
+            return
         connecting = self._connecting.get(member.namespace)
         if connecting is not None:
             connecting.discard(member)
@@ -132,8 +140,11 @@ class ChannelManager(AsyncManager):
                 del self._connecting[member.namespace]
 
     def _changed(self, member: Member) -> None:
-        rooms = self.rooms.get(member.namespace, {})
-        for name in (None, *(member.rooms or ())):
+        rooms = self.rooms.get(member.namespace)
+        if rooms is None:
+            return
+        rooms[None].changed()
+        for name in member.rooms or ():
             if name in rooms:
                 rooms[name].changed()
 

@@ -41,11 +41,11 @@ class Member:
         "turns",
     )
 
-    def __init__(self, sid: str, session: Session, namespace: str) -> None:
+    def __init__(self, sid: str, session: Session, namespace: str, state: MemberState = MemberState.CONNECTING) -> None:
         self.sid = sid
         self.session = session
         self.namespace = namespace
-        self.state = MemberState.CONNECTING
+        self.state = state
         #: Rooms entered, beside the one that is the sid.
         self.rooms: set[Any] | None = None
         #: Messages sent before the client was told that it is connected.
@@ -80,8 +80,9 @@ class Member:
     def abandon_acks(self) -> None:
         """The client is gone and will answer nothing."""
         acks, self.acks = self.acks, None
-        for pending in (acks or {}).values():
-            pending.abandon()
+        if acks:
+            for pending in acks.values():
+                pending.abandon()
 
     def give_up_oldest_ack(self) -> None:
         """More are pending than may be."""

@@ -410,8 +410,14 @@ class Server(socketio.AsyncServer):
         client: Client = session.application
         client.awaited = None
         for member in list(client.members.values()):
-            if member.state is MemberState.CONNECTED:
+            if member.state is not MemberState.CONNECTED:
+                continue
+            if client.in_flight or self.dispatcher.is_told_of_end(member.namespace):
+                # Not at once: its events come first, and whoever ends the session may be in the midst of a broadcast.
                 self.eio.spawn(self._leave(member, reason))
+            else:
+                self.manager.begin_leave(member)
+                self._forget(member)
 
     def message_received(self, session: Session, data: str | bytes) -> None:
         client: Client = session.application
@@ -514,9 +520,9 @@ class Server(socketio.AsyncServer):
             or self.dispatcher.matches(namespace)
         )
 
-    def join(self, session: Session, namespace: str) -> Member:
-        """A client asks to join ``namespace``: its member there, not yet connected."""
-        member = self.manager.add_member(session, namespace)
+    def join(self, session: Session, namespace: str, state: MemberState = MemberState.CONNECTING) -> Member:
+        """A client asks to join ``namespace``: its member there, not yet connected unless ``state`` says so."""
+        member = self.manager.add_member(session, namespace, state)
         session.application.members[namespace] = member
         return member
 
@@ -534,14 +540,13 @@ class Server(socketio.AsyncServer):
             self.eio.note_refusal(refusal, f"{namespace}: {message}", session.request, session.id)
             self._send(session, codec.CONNECT_ERROR, namespace, {"message": message})
             return
+        if not self._connect_middlewares.functions and not self.dispatcher.is_told("connect", namespace):
+            self._welcome(self.join(session, namespace, MemberState.CONNECTED))
+            return
         member = self.join(session, namespace)
         if self.always_connect:
             self._confirm(member)
-        target = self.dispatcher.target("connect", namespace)
-        if target is None and not self._connect_middlewares and "_trigger_event" not in self.__dict__:
-            self._confirm(member)
-        else:
-            self.eio.spawn(self._connect(member, packet.data))
+        self.eio.spawn(self._connect(member, packet.data))
 
     def _has_too_many_namespaces(self, client: Client, namespace: str) -> bool:
         limit = self.limits.max_namespaces
@@ -552,10 +557,14 @@ class Server(socketio.AsyncServer):
     def _confirm(self, member: Member) -> None:
         """Tell the client that it is connected."""
         if member.state is MemberState.CONNECTING:
-            member.session.application_deadline = 0.0
-            member.session.application.joined.add(member.namespace)
-            self._send(member.session, codec.CONNECT, member.namespace, {"sid": member.sid})
+            self._welcome(member)
             self.manager.admit(member)
+
+    def _welcome(self, member: Member) -> None:
+        session = member.session
+        session.application_deadline = 0.0
+        session.application.joined.add(member.namespace)
+        self._send(session, codec.CONNECT, member.namespace, {"sid": member.sid})
 
     async def _connect(self, member: Member, auth: Any) -> None:
         refusal = await self._ask_to_connect(member, auth or None)
