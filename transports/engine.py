@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import secrets
 import time
+from binascii import b2a_base64
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
-from typing import Any, ClassVar, Protocol
+from os import urandom
+from typing import Any, ClassVar, Final, Protocol
 
 import engineio
 import orjson
@@ -40,6 +41,8 @@ logger = logging.getLogger("tidegate.engine")
 #: What is pending beyond this leaves at once instead of at the end of the loop's turn.
 WRITE_THROUGH_BYTES = 64 * 1024
 TRANSPORTS = ("polling", "xhr-streaming", "websocket")
+#: Base64's letters as URLs carry them.
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class Application(Protocol):
@@ -214,7 +217,8 @@ class Engine(engineio.AsyncServer):
 
     def now(self) -> float:
         """Monotonic seconds."""
-        return self.loop.time()
+        loop = self._loop
+        return self.loop.time() if loop is None else loop.time()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task that is kept until it ends; ``shutdown`` waits for it."""
@@ -249,7 +253,7 @@ class Engine(engineio.AsyncServer):
 
     def generate_id(self) -> str:
         """A session id that cannot be guessed: 120 random bits."""
-        return secrets.token_urlsafe(15)
+        return b2a_base64(urandom(15), newline=False).translate(_URL_SAFE).decode("ascii")
 
     def bind_loop(self) -> None:
         """Serve on the running loop: another one than last time, where that has ended (tests do so)."""
@@ -267,7 +271,7 @@ class Engine(engineio.AsyncServer):
 
     def create_session(self, request: HttpRequest) -> Session:
         """Raises: RequestRefused where there are too many already."""
-        is_doubtful = bool(request.client.disbelief)
+        is_doubtful = request.client.disbelief != ""
         address_group = self.admission.enter(request.remote, self.now(), is_doubtful=is_doubtful)
         session = Session(self, self.generate_id(), request)
         session.address_group = address_group
@@ -293,7 +297,7 @@ class Engine(engineio.AsyncServer):
             logger.exception("connect handler failed")
             accepted("Unauthorized")
             return
-        if not inspect.isawaitable(answer):
+        if answer is None or not inspect.isawaitable(answer):
             accepted(answer)
             return
 
@@ -345,8 +349,11 @@ class Engine(engineio.AsyncServer):
         return [name for name in better if name in self.transports]
 
     def _offered_upgrades(self, request: HttpRequest, transport: str) -> list[str]:
+        upgrades = self.upgrades_from(transport)
+        if not upgrades:
+            return upgrades
         known = (request.parameter("transports") or "").split(",")
-        return [name for name in self.upgrades_from(transport) if name == "websocket" or name in known]
+        return [name for name in upgrades if name == "websocket" or name in known]
 
     # -- out -------------------------------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ class Negotiator:
             raise RequestRefused(catalogue.UNSUPPORTED_VERSION)
         session_id = request.parameter("sid")
         if request.method == "GET":
-            if websocket_handshake.asks_for_websocket(request) and transport != "websocket":
+            if transport != "websocket" and websocket_handshake.asks_for_websocket(request):
                 raise RequestRefused(catalogue.UPGRADE_ELSEWHERE, transport=transport)
             if session_id is None:
                 self._handshake(exchange, transport)
@@ -115,32 +115,31 @@ class Negotiator:
         if engine.is_draining:
             raise RequestRefused(catalogue.DRAINING)
         session = engine.create_session(request)
+        exchange.lost = partial(session.close, reasons.TRANSPORT_CLOSE)
+        engine.ask_application(session, partial(self._finish_handshake, exchange, session, transport, key))
 
-        def left() -> None:
+    def _finish_handshake(
+        self, exchange: HttpExchange, session: Session, transport: str, key: bytes, refusal: Any
+    ) -> None:
+        """The application has accepted the session, or refused it with this text."""
+        exchange.lost = None
+        if refusal is not None:
+            self._engine.forget(session)
+            self.refuse(exchange, RequestRefused(catalogue.HANDSHAKE_REFUSED, text=refusal))
+            return
+        session.is_accepted = True
+        if session.state >= State.CLOSING:
+            # The client left, or the server drained, while the application was thinking.
+            self._engine.session_closes(session)
+            self.refuse(exchange, RequestRefused(catalogue.LEFT_EARLY))
+            return
+        try:
+            self._open(exchange, session, transport, key)
+        except RequestRefused as refused:
+            session.close(reasons.PARSE_ERROR)
+            self.refuse(exchange, refused)
+        except ConnectionError:
             session.close(reasons.TRANSPORT_CLOSE)
-
-        def accepted(refusal: Any) -> None:
-            exchange.lost = None
-            if refusal is not None:
-                engine.forget(session)
-                self.refuse(exchange, RequestRefused(catalogue.HANDSHAKE_REFUSED, text=refusal))
-                return
-            session.is_accepted = True
-            if session.state >= State.CLOSING:
-                # The client left, or the server drained, while the application was thinking.
-                engine.session_closes(session)
-                self.refuse(exchange, RequestRefused(catalogue.LEFT_EARLY))
-                return
-            try:
-                self._open(exchange, session, transport, key)
-            except RequestRefused as refused:
-                session.close(reasons.PARSE_ERROR)
-                self.refuse(exchange, refused)
-            except ConnectionError:
-                session.close(reasons.TRANSPORT_CLOSE)
-
-        exchange.lost = left
-        engine.ask_application(session, accepted)
 
     def _open(self, exchange: HttpExchange, session: Session, transport: str, key: bytes) -> None:
         engine = self._engine
@@ -148,8 +147,9 @@ class Negotiator:
         if cookie is not None:
             exchange.extra_headers = [*exchange.extra_headers, ("Set-Cookie", cookie)]
         opening = Run(None, engine.open_packet(session, transport))
-        for message in [] if session.run is None else session.run.messages():
-            opening = Run(opening, message)
+        if session.run is not None:
+            for message in session.run.messages():
+                opening = Run(opening, message)
         if transport == "websocket":
             deflate = self._deflate(exchange.request)
             port = WebSocketPort(session, engine.max_payload_bytes, deflate)
@@ -297,6 +297,8 @@ def _mismatch(session: Session) -> RequestRefused:
 
 
 def _accept(key: bytes, headers: Headers, deflate: DeflateAgreement | None) -> bytes:
+    if not headers and deflate is None:
+        return websocket_handshake.accept(key)
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers if name == "Set-Cookie"])
     if deflate is not None:
         lines += f"Sec-WebSocket-Extensions: {deflate.answer}\r\n"

@@ -615,10 +615,13 @@ class Session:
             self.drop_candidate(RemoteProtocolError(catalogue.UPGRADE_CUT))
         self.state = advance(self.state, Signal.CLOSE_BEGUN)
         self.close_reason = reason
-        conflated, self.conflated = self.conflated, None
-        run, self.run = behind(self.run, conflated or ()), None
+        run, self.run = self.run, None
+        if self.conflated is not None:
+            run = behind(run, self.conflated)
+            self.conflated = None
         self.stuck_bytes = 1  # sends whoever broadcasts by way of has_grown, which refuses
-        self._has_room()
+        if self._room is not None:
+            self._has_room()
         if self.is_accepted:
             self.engine.session_closes(self)
         closing = catalogue.CLOSINGS.get(reason)
