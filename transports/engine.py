@@ -11,15 +11,13 @@ import asyncio
 import inspect
 import logging
 import time
-from binascii import b2a_base64
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
-from os import urandom
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Protocol
 
 import engineio
 import orjson
 
-from . import reasons
+from . import reasons, session_ids
 from .admission import Admission
 from .budget import BufferBudget
 from .cors import AllowedOrigins, CorsPolicy
@@ -41,8 +39,6 @@ logger = logging.getLogger("tidegate.engine")
 #: What is pending beyond this leaves at once instead of at the end of the loop's turn.
 WRITE_THROUGH_BYTES = 64 * 1024
 TRANSPORTS = ("polling", "xhr-streaming", "websocket")
-#: Base64's letters as URLs carry them.
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class Application(Protocol):
@@ -253,7 +249,7 @@ class Engine(engineio.AsyncServer):
 
     def generate_id(self) -> str:
         """A session id that cannot be guessed: 120 random bits."""
-        return b2a_base64(urandom(15), newline=False).translate(_URL_SAFE).decode("ascii")
+        return session_ids.draw()
 
     def bind_loop(self) -> None:
         """Serve on the running loop: another one than last time, where that has ended (tests do so)."""

@@ -26,7 +26,7 @@ LAYERS = (
         "transports.protocol.permessage_deflate",
     ),
     ("transports.outbound", "transports.conflation", "transports.ports", "transports.timers", "transports.cors"),
-    ("transports.admission", "transports.budget", "transports.intake"),
+    ("transports.admission", "transports.budget", "transports.intake", "transports.session_ids"),
     ("transports.websocket_connection", "transports.websocket", "transports.polling", "transports.xhr_streaming"),
     ("transports.session",),
     ("transports.negotiation",),
