@@ -22,7 +22,7 @@ from transports.session import Session
 from . import catalogue
 from .codec import EVENT, to_outbound
 from .delivery import RELIABLE, Delivery, DeliveryPolicies, How, belongs_to
-from .members import Member, MemberState, PendingAck, Room
+from .members import CONNECTED, CONNECTING, GONE, LEAVING, Member, MemberState, PendingAck, Room
 from .middleware import TooManyRoomsError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class ChannelManager(AsyncManager):
         found = self.members.get(sid)
         return found if found is not None and found.namespace == (namespace or "/") else None
 
-    def add_member(self, session: Session, namespace: str, state: MemberState = MemberState.CONNECTING) -> Member:
+    def add_member(self, session: Session, namespace: str, state: MemberState = CONNECTING) -> Member:
         """A client asks to join ``namespace``, or with CONNECTED has been told already that it may."""
         member = Member(self.server.eio.generate_id(), session, namespace, state)
         self.members[member.sid] = member
@@ -76,16 +76,16 @@ class ChannelManager(AsyncManager):
         if rooms is None:
             rooms = self.rooms[namespace] = {None: Room()}
         rooms[None].add(member)
-        if state is MemberState.CONNECTING:
+        if state is CONNECTING:
             self._connecting.setdefault(namespace, set()).add(member)
         return member
 
     def admit(self, member: Member) -> None:
         """The client has been told that it is connected; what was held back for it follows."""
-        if member.state is not MemberState.CONNECTING:
+        if member.state is not CONNECTING:
             return
         self._not_connecting(member)
-        member.state = MemberState.CONNECTED
+        member.state = CONNECTED
         self._changed(member)
         held, member.held = member.held, None
         for message in () if held is None else held.messages():
@@ -97,7 +97,7 @@ class ChannelManager(AsyncManager):
     def begin_leave(self, member: Member) -> None:
         """From now on nothing is sent to the client; it is still in its rooms."""
         self._not_connecting(member)
-        member.state = MemberState.LEAVING
+        member.state = LEAVING
         member.held = member.held_conflated = None
         if member.session.conflated is not None:
             # They must not reach the client should it join again.
@@ -114,13 +114,13 @@ class ChannelManager(AsyncManager):
 
     def remove_member(self, member: Member) -> None:
         """The client is out of every room."""
-        if member.state is MemberState.GONE:
+        if member.state is GONE:
             return
         self._not_connecting(member)
         if member.rooms:
             for room in list(member.rooms):
                 self.basic_leave_room(member.sid, member.namespace, room)
-        member.state = MemberState.GONE
+        member.state = GONE
         del self.members[member.sid]
         namespace = self.rooms.get(member.namespace)
         if namespace is not None:
@@ -131,7 +131,7 @@ class ChannelManager(AsyncManager):
         member.abandon_acks()
 
     def _not_connecting(self, member: Member) -> None:
-        if member.state is not MemberState.CONNECTING:
+        if member.state is not CONNECTING:
             return
         connecting = self._connecting.get(member.namespace)
         if connecting is not None:

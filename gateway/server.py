@@ -31,7 +31,7 @@ from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher
 from .environs import Environs
 from .handlers import HandlerRunner
 from .limits import Limits
-from .members import Member, MemberState
+from .members import CONNECTED, CONNECTING, Member, MemberState
 from .middleware import ConnectMiddleware, EventMiddleware, Middlewares
 from .remote_socket import RemoteSocket
 
@@ -410,7 +410,7 @@ class Server(socketio.AsyncServer):
         client: Client = session.application
         client.awaited = None
         for member in list(client.members.values()):
-            if member.state is not MemberState.CONNECTED:
+            if member.state is not CONNECTED:
                 continue
             if client.in_flight or self.dispatcher.is_told_of_end(member.namespace):
                 # Not at once: its events come first, and whoever ends the session may be in the midst of a broadcast.
@@ -520,7 +520,7 @@ class Server(socketio.AsyncServer):
             or self.dispatcher.matches(namespace)
         )
 
-    def join(self, session: Session, namespace: str, state: MemberState = MemberState.CONNECTING) -> Member:
+    def join(self, session: Session, namespace: str, state: MemberState = CONNECTING) -> Member:
         """A client asks to join ``namespace``: its member there, not yet connected unless ``state`` says so."""
         member = self.manager.add_member(session, namespace, state)
         session.application.members[namespace] = member
@@ -541,7 +541,7 @@ class Server(socketio.AsyncServer):
             self._send(session, codec.CONNECT_ERROR, namespace, {"message": message})
             return
         if not self._connect_middlewares.functions and not self.dispatcher.is_told("connect", namespace):
-            self._welcome(self.join(session, namespace, MemberState.CONNECTED))
+            self._welcome(self.join(session, namespace, CONNECTED))
             return
         member = self.join(session, namespace)
         if self.always_connect:

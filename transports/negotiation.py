@@ -18,7 +18,7 @@ from .outbound import Run
 from .polling import PollingPort, jsonp_index
 from .ports import HttpExchange, Port
 from .protocol import websocket_handshake
-from .protocol.lifecycle import State
+from .protocol.lifecycle import CLOSING, State
 from .protocol.packets import decode_payload
 from .protocol.permessage_deflate import DeflateAgreement, agree
 from .refusals import RETRY_AFTER_S, CloseCode, Ends, Retry
@@ -128,7 +128,7 @@ class Negotiator:
             self.refuse(exchange, RequestRefused(catalogue.HANDSHAKE_REFUSED, text=refusal))
             return
         session.is_accepted = True
-        if session.state >= State.CLOSING:
+        if session.state >= CLOSING:
             # The client left, or the server drained, while the application was thinking.
             self._engine.session_closes(session)
             self.refuse(exchange, RequestRefused(catalogue.LEFT_EARLY))

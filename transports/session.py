@@ -30,7 +30,7 @@ from .conflation import Conflated, Kept, behind, divide_rest
 from .errors import RefusedError, RemoteProtocolError, RequestRefused
 from .intake import Hold, Intake
 from .outbound import OutboundMessage, Run
-from .protocol.lifecycle import Signal, State, advance
+from .protocol.lifecycle import CLOSED, CLOSING, OPENING, UPGRADING, Signal, State, advance
 from .protocol.packets import Packet, PacketType
 from .protocol.timing_wheel import UNSCHEDULED
 from .refusals import CloseCode
@@ -44,6 +44,10 @@ logger = logging.getLogger("tidegate.session")
 
 PING: Final = OutboundMessage(b"2")
 _PROBE_ANSWER: Final = OutboundMessage(b"3probe")
+
+_OPENED: Final = Signal.OPENED
+_CLOSE_BEGUN: Final = Signal.CLOSE_BEGUN
+_CLOSED: Final = Signal.CLOSED
 
 #: How long a client without an open request may take to fetch the news that it was disconnected.
 GOODBYE_TIMEOUT_S: Final = 10.0
@@ -111,7 +115,7 @@ class Session:
         self.request = request
         #: Under which the client's address is counted (``transports.admission``).
         self.address_group = ""
-        self.state = State.OPENING
+        self.state = OPENING
         self.port: Port | None = None
         #: What waits to be written.
         self.run: Run | None = None
@@ -185,7 +189,7 @@ class Session:
 
     def open(self, port: Port) -> None:
         """The handshake is through; heartbeats begin."""
-        self.state = advance(self.state, Signal.OPENED)
+        self.state = advance(self.state, _OPENED)
         self.is_accepted = True
         self.port = port
         self._ping_due = self.engine.now() + self.engine.ping_interval_s
@@ -195,14 +199,14 @@ class Session:
 
     def arm(self) -> None:
         """Put the wheel entry at the nearest deadline."""
-        if self.state == State.CLOSED:
-            self.engine.timers.cancel(self)
-            return
-        if self.state == State.CLOSING:
-            self.engine.timers.schedule(self, self._close_by)
+        if self.state >= CLOSING:
+            if self.state == CLOSED:
+                self.engine.timers.cancel(self)
+            else:
+                self.engine.timers.schedule(self, self._close_by)
             return
         nearest = self._ping_due + self.engine.ping_timeout_s if self._awaits_pong else self._ping_due
-        if self.state == State.UPGRADING:
+        if self.state == UPGRADING:
             nearest = min(nearest, self._upgrade_by)
         if self.application_deadline:
             nearest = min(nearest, self.application_deadline)
@@ -609,11 +613,11 @@ class Session:
 
         What waits is still written where the client can take it, except to a slow one.
         """
-        if self.state >= State.CLOSING:
+        if self.state >= CLOSING:
             return
-        if self.state == State.UPGRADING:
+        if self.state == UPGRADING:
             self.drop_candidate(RemoteProtocolError(catalogue.UPGRADE_CUT))
-        self.state = advance(self.state, Signal.CLOSE_BEGUN)
+        self.state = advance(self.state, _CLOSE_BEGUN)
         self.close_reason = reason
         run, self.run = self.run, None
         if self.conflated is not None:
@@ -666,9 +670,9 @@ class Session:
             self._finish()
 
     def _finish(self) -> None:
-        if self.state == State.CLOSED:
+        if self.state == CLOSED:
             return
-        self.state = advance(self.state, Signal.CLOSED)
+        self.state = advance(self.state, _CLOSED)
         self.run = None
         self.port = None
         if self._intake is not None:
