@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
@@ -13,6 +15,9 @@ Headers = list[tuple[str, str]]
 
 #: Of one query.
 MAX_PARAMETERS: Final = 100
+#: Characters of queries worth remembering: those of WebSocket handshakes, which are all the same. What tells one
+#: request from another, as a session id does, makes a query longer.
+_MAX_REMEMBERED: Final = 32
 
 
 class HttpRequest:
@@ -70,7 +75,7 @@ class HttpRequest:
         self._scheme = scheme
         self._host = host
         self._client: Client | None = None
-        self._query: dict[str, str | None] | None = None
+        self._query: Mapping[str, str | None] | None = None
 
     @property
     def client(self) -> Client:
@@ -115,7 +120,7 @@ class HttpRequest:
         """
         query = self._query
         if query is None:
-            query = self._query = _parameters(self.target)
+            query = self._query = _parameters_of(self.target)
         value = query.get(name)
         if value is None and name in query:
             raise RequestRefused(catalogue.REPEATED_PARAMETER, name=name)
@@ -152,7 +157,7 @@ class HttpRequest:
         return environ
 
 
-def _parameters(target: str) -> dict[str, str | None]:
+def _parameters_of(target: str) -> Mapping[str, str | None]:
     """The parameters of a request's query; None for one that is given more than once.
 
     Raises: RequestRefused.
@@ -161,6 +166,11 @@ def _parameters(target: str) -> dict[str, str | None]:
     if not target.isascii():
         raise RequestRefused(catalogue.BAD_QUERY)
     query = target.partition("?")[2]
+    return _parameters_remembered(query) if len(query) <= _MAX_REMEMBERED else _parameters(query)
+
+
+def _parameters(query: str) -> Mapping[str, str | None]:
+    """Of a query in ASCII. Raises: RequestRefused."""
     if "%" in query or "+" in query:
         try:
             pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS, errors="strict")
@@ -175,6 +185,9 @@ def _parameters(target: str) -> dict[str, str | None]:
     for name, value in pairs:
         parameters[name] = None if name in parameters else value
     return parameters
+
+
+_parameters_remembered = lru_cache(maxsize=64)(_parameters)
 
 
 def _split_host(host: str) -> tuple[str, str]:
