@@ -285,17 +285,16 @@ class Engine(engineio.AsyncServer):
         self.counters.refused[refusal.name] += 1
         self.refusal_log.note(refusal, message, request.remote, time.monotonic(), session_id)
 
-    def ask_application(self, session: Session, accepted: Callable[[Any], None]) -> None:
-        """Call ``accepted`` with None, or with the text of the refusal; at once unless the handler suspends."""
+    def ask_application(self, session: Session) -> Any | Awaitable[Any]:
+        """None, or the text of the refusal; where the handler suspends, what has to be awaited for it."""
         try:
-            answer = self._call_connect(session)
+            return self._call_connect(session)
         except Exception:  # the application's handler; its fault refuses the client and no more
             logger.exception("connect handler failed")
-            accepted("Unauthorized")
-            return
-        if answer is None or not inspect.isawaitable(answer):
-            accepted(answer)
-            return
+            return "Unauthorized"
+
+    def await_application(self, answer: Awaitable[Any], answered: Callable[[Any], None]) -> None:
+        """Call ``answered`` with what ``ask_application`` has promised."""
 
         async def wait() -> None:
             try:
@@ -303,7 +302,7 @@ class Engine(engineio.AsyncServer):
             except Exception:  # as above
                 logger.exception("connect handler failed")
                 refusal = "Unauthorized"
-            accepted(refusal)
+            answered(refusal)
 
         self.spawn(wait())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -115,8 +116,14 @@ class Negotiator:
         if engine.is_draining:
             raise RequestRefused(catalogue.DRAINING)
         session = engine.create_session(request)
+        answer = engine.ask_application(session)
+        if answer is None or not isawaitable(answer):
+            self._finish_handshake(exchange, session, transport, key, answer)
+            return
         exchange.lost = partial(session.close, reasons.TRANSPORT_CLOSE)
-        engine.ask_application(session, partial(self._finish_handshake, exchange, session, transport, key))
+        engine.await_application(
+            answer, lambda refusal: self._finish_handshake(exchange, session, transport, key, refusal)
+        )
 
     def _finish_handshake(
         self, exchange: HttpExchange, session: Session, transport: str, key: bytes, refusal: Any

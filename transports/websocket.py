@@ -85,7 +85,8 @@ class WebSocketPort(WebSocketConnection):
 
     def abort(self) -> None:
         self._session = None
-        super().abort()
+        if self._transport is not None:  # else it has ended already, and tells its session so
+            super().abort()
 
     def _leave_session(self) -> Session | None:
         session, self._session = self._session, None
