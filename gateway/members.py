@@ -117,7 +117,7 @@ class PendingAck:
 
 
 class Room(dict[str, Member]):
-    """Members by sid. ``sessions`` is the flat list a broadcast walks, made anew after a change."""
+    """Members by sid. ``sessions`` is the flat list a broadcast walks, made anew where one has left."""
 
     __slots__ = ("_sessions",)
 
@@ -126,8 +126,12 @@ class Room(dict[str, Member]):
         self._sessions: list[Session] | None = None
 
     def add(self, member: Member) -> None:
+        if member.sid in self:
+            return
         self[member.sid] = member
-        self._sessions = None
+        # To announce each one that comes must not cost a walk over all that have come before.
+        if self._sessions is not None and member.state is CONNECTED:
+            self._sessions.append(member.session)
 
     def remove(self, member: Member) -> None:
         if self.pop(member.sid, None) is not None:
