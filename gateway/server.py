@@ -64,7 +64,7 @@ class Client:
     def __init__(self) -> None:
         self.members: dict[str, Member] = {}
         #: Namespaces it has ever joined: an event for one just left is late, for another it is an error.
-        self.joined: set[str] = set()
+        self.joined: tuple[str, ...] = ()
         self.awaited: Any = None
         #: Bytes of it that have come.
         self.awaited_bytes = 0
@@ -552,7 +552,7 @@ class Server(socketio.AsyncServer):
         limit = self.limits.max_namespaces
         if len(client.joined) + len(client.members) < limit or namespace in client.joined:
             return False
-        return len(client.joined.union(client.members)) >= limit
+        return len({*client.joined, *client.members}) >= limit
 
     def _confirm(self, member: Member) -> None:
         """Tell the client that it is connected."""
@@ -563,7 +563,9 @@ class Server(socketio.AsyncServer):
     def _welcome(self, member: Member) -> None:
         session = member.session
         session.application_deadline = 0.0
-        session.application.joined.add(member.namespace)
+        client: Client = session.application
+        if member.namespace not in client.joined:
+            client.joined += (member.namespace,)
         self._send(session, codec.CONNECT, member.namespace, {"sid": member.sid})
 
     async def _connect(self, member: Member, auth: Any) -> None:
