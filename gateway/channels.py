@@ -22,7 +22,7 @@ from transports.session import Session
 from . import catalogue
 from .codec import EVENT, to_outbound
 from .delivery import RELIABLE, Delivery, DeliveryPolicies, How, belongs_to
-from .members import Member, MemberState, PendingAck, Room
+from .members import CONNECTED, CONNECTING, GONE, LEAVING, Member, MemberState, PendingAck, Room
 from .middleware import TooManyRoomsError
 
 if TYPE_CHECKING:
@@ -68,20 +68,24 @@ class ChannelManager(AsyncManager):
         found = self.members.get(sid)
         return found if found is not None and found.namespace == (namespace or "/") else None
 
-    def add_member(self, session: Session, namespace: str) -> Member:
-        """A client asks to join ``namespace``."""
-        member = Member(self.server.eio.generate_id(), session, namespace)
+    def add_member(self, session: Session, namespace: str, state: MemberState = CONNECTING) -> Member:
+        """A client asks to join ``namespace``, or with CONNECTED has been told already that it may."""
+        member = Member(self.server.eio.generate_id(), session, namespace, state)
         self.members[member.sid] = member
-        self.rooms.setdefault(namespace, {}).setdefault(None, Room()).add(member)
-        self._connecting.setdefault(namespace, set()).add(member)
+        rooms = self.rooms.get(namespace)
+        if rooms is None:
+            rooms = self.rooms[namespace] = {None: Room()}
+        rooms[None].add(member)
+        if state is CONNECTING:
+            self._connecting.setdefault(namespace, set()).add(member)
         return member
 
     def admit(self, member: Member) -> None:
         """The client has been told that it is connected; what was held back for it follows."""
-        if member.state is not MemberState.CONNECTING:
+        if member.state is not CONNECTING:
             return
-        member.state = MemberState.CONNECTED
         self._not_connecting(member)
+        member.state = CONNECTED
         self._changed(member)
         held, member.held = member.held, None
         for message in () if held is None else held.messages():
@@ -93,10 +97,11 @@ class ChannelManager(AsyncManager):
     def begin_leave(self, member: Member) -> None:
         """From now on nothing is sent to the client; it is still in its rooms."""
         self._not_connecting(member)
-        member.state = MemberState.LEAVING
+        member.state = LEAVING
         member.held = member.held_conflated = None
-        # They must not reach the client should it join again.
-        self.server.eio.counters.dropped_closed += len(self._withdraw_conflated(member))
+        if member.session.conflated is not None:
+            # They must not reach the client should it join again.
+            self.server.eio.counters.dropped_closed += len(self._withdraw_conflated(member))
         self._changed(member)
 
     def settle(self, member: Member) -> None:
@@ -109,12 +114,13 @@ class ChannelManager(AsyncManager):
 
     def remove_member(self, member: Member) -> None:
         """The client is out of every room."""
-        if member.state is MemberState.GONE:
+        if member.state is GONE:
             return
         self._not_connecting(member)
-        for room in list(member.rooms or ()):
-            self.basic_leave_room(member.sid, member.namespace, room)
-        member.state = MemberState.GONE
+        if member.rooms:
+            for room in list(member.rooms):
+                self.basic_leave_room(member.sid, member.namespace, room)
+        member.state = GONE
         del self.members[member.sid]
         namespace = self.rooms.get(member.namespace)
         if namespace is not None:
@@ -125,6 +131,8 @@ class ChannelManager(AsyncManager):
         member.abandon_acks()
 
     def _not_connecting(self, member: Member) -> None:
+        if member.state is not CONNECTING:
+            return
         connecting = self._connecting.get(member.namespace)
         if connecting is not None:
             connecting.discard(member)
@@ -132,8 +140,11 @@ class ChannelManager(AsyncManager):
                 del self._connecting[member.namespace]
 
     def _changed(self, member: Member) -> None:
-        rooms = self.rooms.get(member.namespace, {})
-        for name in (None, *(member.rooms or ())):
+        rooms = self.rooms.get(member.namespace)
+        if rooms is None:
+            return
+        rooms[None].changed()
+        for name in member.rooms or ():
             if name in rooms:
                 rooms[name].changed()
 
@@ -227,8 +238,8 @@ class ChannelManager(AsyncManager):
             waiting = [member for member in connecting if found and member.sid in found] if connecting else []
         else:
             members = self.select(namespace, room, skip_sid, except_rooms)
-            sessions = [member.session for member in members if member.state is MemberState.CONNECTED]
-            waiting = [member for member in members if member.state is MemberState.CONNECTING] if connecting else []
+            sessions = [member.session for member in members if member.state is CONNECTED]
+            waiting = [member for member in members if member.state is CONNECTING] if connecting else []
         if delivery.how is How.VOLATILE:
             engine.broadcast_volatile(sessions, message)
             return
@@ -243,14 +254,14 @@ class ChannelManager(AsyncManager):
         """Send to one client, now or once it is connected."""
         engine = self.server.eio
         how = delivery.how
-        if member.state is MemberState.CONNECTED:
+        if member.state is CONNECTED:
             if how is How.CONFLATED:
                 engine.broadcast_conflated((member.session,), delivery.key, message)
             elif how is How.VOLATILE and not member.session.is_ready():
                 engine.counters.dropped_volatile += 1
             else:
                 engine.post(member.session, message)
-        elif member.state is MemberState.CONNECTING and how is not How.VOLATILE:
+        elif member.state is CONNECTING and how is not How.VOLATILE:
             self._hold(member, message, delivery)
         else:
             engine.counters.dropped_closed += 1
@@ -363,11 +374,11 @@ class ChannelManager(AsyncManager):
 
     def is_pre_connected(self, sid: str, namespace: str) -> bool:
         member = self.member(sid, namespace)
-        return member is not None and member.state is MemberState.CONNECTING
+        return member is not None and member.state is CONNECTING
 
     def is_connected(self, sid: str | None, namespace: str) -> bool:
         member = None if sid is None else self.member(sid, namespace)
-        return member is not None and member.state is MemberState.CONNECTED
+        return member is not None and member.state is CONNECTED
 
     def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
         session = self.server.eio.sockets.get(eio_sid)

@@ -8,6 +8,7 @@ with ``Server.of`` come after exact names.
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -16,6 +17,8 @@ from socketio import AsyncNamespace
 
 if TYPE_CHECKING:
     from .server import Server
+
+logger = logging.getLogger("tidegate.dispatch")
 
 #: What a namespace registered for many names is known by: a pattern, or a function of the name.
 NamespaceMatcher = re.Pattern[str] | Callable[[str], bool]
@@ -89,6 +92,18 @@ class Dispatcher:
                 self._targets.clear()
             self._targets[key] = target
         return target
+
+    def is_told(self, event: str, namespace: str) -> bool:
+        """Whether anybody wants to know of ``connect`` or ``disconnect``."""
+        return "_trigger_event" in self._server.__dict__ or self.target(event, namespace) is not None
+
+    def is_told_of_end(self, namespace: str) -> bool:
+        """``is_told`` of ``disconnect``. Never raises: a connection has to end whatever the application does."""
+        try:
+            return self.is_told("disconnect", namespace)
+        except Exception:  # a function given to ``of``
+            logger.exception("disconnect handler of %s failed", namespace)
+            return False
 
     def _resolve(self, event: Any, namespace: str) -> Target | None:
         server = self._server

@@ -26,7 +26,8 @@ from .members import Member
 from .middleware import EventRefusedError
 
 if TYPE_CHECKING:
-    from .server import Client, Server
+    from .clients import Client
+    from .server import Server
 
 logger = logging.getLogger("tidegate.handlers")
 

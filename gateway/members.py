@@ -23,6 +23,10 @@ class MemberState(IntEnum):
     GONE = 3
 
 
+#: By names of their own, for what is done for each client: asking the class costs a call in Python 3.11.
+CONNECTING, CONNECTED, LEAVING, GONE = MemberState
+
+
 class Member:
     """One client in one namespace: what the protocol calls a socket."""
 
@@ -40,11 +44,11 @@ class Member:
         "turns",
     )
 
-    def __init__(self, sid: str, session: Session, namespace: str) -> None:
+    def __init__(self, sid: str, session: Session, namespace: str, state: MemberState = CONNECTING) -> None:
         self.sid = sid
         self.session = session
         self.namespace = namespace
-        self.state = MemberState.CONNECTING
+        self.state = state
         #: Rooms entered, beside the one that is the sid.
         self.rooms: set[Any] | None = None
         #: Messages sent before the client was told that it is connected.
@@ -77,8 +81,9 @@ class Member:
     def abandon_acks(self) -> None:
         """The client is gone and will answer nothing."""
         acks, self.acks = self.acks, None
-        for pending in (acks or {}).values():
-            pending.abandon()
+        if acks:
+            for pending in acks.values():
+                pending.abandon()
 
     def give_up_oldest_ack(self) -> None:
         """More are pending than may be."""
@@ -109,7 +114,7 @@ class PendingAck:
 
 
 class Room(dict[str, Member]):
-    """Members by sid. ``sessions`` is the flat list a broadcast walks, made anew after a change."""
+    """Members by sid. ``sessions`` is the flat list a broadcast walks, made anew where one has left."""
 
     __slots__ = ("_sessions",)
 
@@ -118,8 +123,12 @@ class Room(dict[str, Member]):
         self._sessions: list[Session] | None = None
 
     def add(self, member: Member) -> None:
+        if member.sid in self:
+            return
         self[member.sid] = member
-        self._sessions = None
+        # To announce each one that comes must not cost a walk over all that have come before.
+        if self._sessions is not None and member.state is CONNECTED:
+            self._sessions.append(member.session)
 
     def remove(self, member: Member) -> None:
         if self.pop(member.sid, None) is not None:
@@ -133,6 +142,5 @@ class Room(dict[str, Member]):
         """Of the connected members."""
         sessions = self._sessions
         if sessions is None:
-            connected = MemberState.CONNECTED
-            sessions = self._sessions = [member.session for member in self.values() if member.state is connected]
+            sessions = self._sessions = [member.session for member in self.values() if member.state is CONNECTED]
         return sessions

@@ -27,11 +27,12 @@ from transports.session import Session
 from . import catalogue, codec, static_files
 from .acks import BroadcastAnswers, Gathering, as_answer
 from .channels import ChannelManager, as_arguments
+from .clients import Client
 from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher
 from .environs import Environs
 from .handlers import HandlerRunner
 from .limits import Limits
-from .members import Member, MemberState
+from .members import CONNECTED, CONNECTING, Member, MemberState
 from .middleware import ConnectMiddleware, EventMiddleware, Middlewares
 from .remote_socket import RemoteSocket
 
@@ -44,36 +45,6 @@ _FAILED: Final = {"message": catalogue.JOIN_FAILED.message}
 LARGE_EVENT_BYTES: Final = 1024
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-
-
-class Client:
-    """What the server keeps of one connection: its member of each namespace, and a packet that waits for its
-    attachments.
-    """
-
-    __slots__ = (
-        "awaited",
-        "awaited_bytes",
-        "in_flight",
-        "in_flight_bytes",
-        "is_held",
-        "joined",
-        "members",
-    )
-
-    def __init__(self) -> None:
-        self.members: dict[str, Member] = {}
-        #: Namespaces it has ever joined: an event for one just left is late, for another it is an error.
-        self.joined: set[str] = set()
-        self.awaited: Any = None
-        #: Bytes of it that have come.
-        self.awaited_bytes = 0
-        #: Handlers of its events that run or wait their turn.
-        self.in_flight = 0
-        #: Whether nothing is read until some of them have ended.
-        self.is_held = False
-        #: What the large ones among these events take in memory.
-        self.in_flight_bytes = 0
 
 
 class Server(socketio.AsyncServer):
@@ -325,7 +296,7 @@ class Server(socketio.AsyncServer):
     ) -> list[RemoteSocket]:
         """The connected clients of a room, of several, or of the namespace."""
         members = self.manager.select(namespace or "/", room, None, except_rooms)
-        return [RemoteSocket(self, member) for member in members if member.state is MemberState.CONNECTED]
+        return [RemoteSocket(self, member) for member in members if member.state is CONNECTED]
 
     # -- sessions and requests of clients ----------------------------------------------------------------
 
@@ -362,9 +333,9 @@ class Server(socketio.AsyncServer):
         client's events that wait for their turn.
         """
         member = self.manager.member(sid, namespace)
-        if member is not None and member.state is MemberState.CONNECTING:
+        if member is not None and member.state is CONNECTING:
             member.is_expelled = True  # refused, whatever its connect handler will say
-        if member is None or member.state is not MemberState.CONNECTED:
+        if member is None or member.state is not CONNECTED:
             return
         self.manager.settle(member)
         self._send(member.session, codec.DISCONNECT, member.namespace)
@@ -412,8 +383,14 @@ class Server(socketio.AsyncServer):
         client: Client = session.application
         client.awaited = None
         for member in list(client.members.values()):
-            if member.state is MemberState.CONNECTED:
+            if member.state is not CONNECTED:
+                continue
+            if client.in_flight or self.dispatcher.is_told_of_end(member.namespace):
+                # Not at once: its events come first, and whoever ends the session may be in the midst of a broadcast.
                 self.eio.spawn(self._leave(member, reason))
+            else:
+                self.manager.begin_leave(member)
+                self._forget(member)
 
     def message_received(self, session: Session, data: str | bytes) -> None:
         client: Client = session.application
@@ -422,7 +399,7 @@ class Server(socketio.AsyncServer):
             if event is not None:
                 namespace, ack_id, given = event
                 member = client.members.get(namespace)
-                if member is not None and member.state is MemberState.CONNECTED:
+                if member is not None and member.state is CONNECTED:
                     nbytes = 0 if len(data) <= LARGE_EVENT_BYTES else codec.decoded_bytes(data)
                     self._handlers.receive(member, given, ack_id, nbytes)
                     if nbytes:
@@ -499,7 +476,7 @@ class Server(socketio.AsyncServer):
         """
         namespace = packet.namespace or "/"
         member = client.members.get(namespace)
-        if member is not None and member.state is MemberState.CONNECTED:
+        if member is not None and member.state is CONNECTED:
             return member
         if namespace not in client.joined:
             raise codec.PacketError(catalogue.NOT_JOINED, namespace=namespace)
@@ -530,9 +507,9 @@ class Server(socketio.AsyncServer):
             or self.dispatcher.matches(namespace)
         )
 
-    def join(self, session: Session, namespace: str) -> Member:
-        """A client asks to join ``namespace``: its member there, not yet connected."""
-        member = self.manager.add_member(session, namespace)
+    def join(self, session: Session, namespace: str, state: MemberState = CONNECTING) -> Member:
+        """A client asks to join ``namespace``: its member there, not yet connected unless ``state`` says so."""
+        member = self.manager.add_member(session, namespace, state)
         session.application.members[namespace] = member
         return member
 
@@ -550,32 +527,37 @@ class Server(socketio.AsyncServer):
             self.eio.note_refusal(refusal, f"{namespace}: {message}", session.request, session.id)
             self._send(session, codec.CONNECT_ERROR, namespace, {"message": message})
             return
+        if not self._connect_middlewares.functions and not self.dispatcher.is_told("connect", namespace):
+            self._welcome(self.join(session, namespace, CONNECTED))
+            return
         member = self.join(session, namespace)
         if self.always_connect:
             self._confirm(member)
-        target = self.dispatcher.target("connect", namespace)
-        if target is None and not self._connect_middlewares and "_trigger_event" not in self.__dict__:
-            self._confirm(member)
-        else:
-            self.eio.spawn(self._connect(member, packet.data))
+        self.eio.spawn(self._connect(member, packet.data))
 
     def _has_too_many_namespaces(self, client: Client, namespace: str) -> bool:
         limit = self.limits.max_namespaces
         if len(client.joined) + len(client.members) < limit or namespace in client.joined:
             return False
-        return len(client.joined.union(client.members)) >= limit
+        return len({*client.joined, *client.members}) >= limit
 
     def _confirm(self, member: Member) -> None:
         """Tell the client that it is connected."""
-        if member.state is MemberState.CONNECTING:
-            member.session.application_deadline = 0.0
-            member.session.application.joined.add(member.namespace)
-            self._send(member.session, codec.CONNECT, member.namespace, {"sid": member.sid})
+        if member.state is CONNECTING:
+            self._welcome(member)
             self.manager.admit(member)
+
+    def _welcome(self, member: Member) -> None:
+        session = member.session
+        session.application_deadline = 0.0
+        client: Client = session.application
+        if member.namespace not in client.joined:
+            client.joined += (member.namespace,)
+        self._send(session, codec.CONNECT, member.namespace, {"sid": member.sid})
 
     async def _connect(self, member: Member, auth: Any) -> None:
         refusal = await self._ask_to_connect(member, auth or None)
-        if member.state > MemberState.CONNECTED:
+        if member.state > CONNECTED:
             return  # with always_connect it was a member already, and has left meanwhile
         if refusal is None and member.is_expelled:
             refusal = exceptions.ConnectionRefusedError().error_args
@@ -621,16 +603,16 @@ class Server(socketio.AsyncServer):
 
     def _receive_disconnect(self, client: Client, namespace: str) -> None:
         member = client.members.get(namespace)
-        if member is not None and member.state is MemberState.CONNECTING:
+        if member is not None and member.state is CONNECTING:
             member.is_expelled = True
-        if member is not None and member.state is MemberState.CONNECTED:
+        if member is not None and member.state is CONNECTED:
             # At once: the client may send events for the namespace no more, and may join it again.
             self.manager.begin_leave(member)
             del client.members[namespace]
             self._handlers.in_turn(member, lambda: self._end_leave(member, reasons.CLIENT_DISCONNECT))
 
     async def _leave(self, member: Member, reason: str) -> None:
-        if member.state is not MemberState.CONNECTED:
+        if member.state is not CONNECTED:
             return
         self.manager.begin_leave(member)
         if member.turns:
@@ -667,7 +649,7 @@ class Server(socketio.AsyncServer):
 
     def acknowledge(self, member: Member, ack_id: int | None, result: Any) -> None:
         """Answer an event with what its handler returned, where the client asked for that."""
-        if ack_id is None or result is NOT_HANDLED or member.state is not MemberState.CONNECTED:
+        if ack_id is None or result is NOT_HANDLED or member.state is not CONNECTED:
             return
         try:
             values = as_arguments(result)

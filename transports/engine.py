@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from typing import Any, ClassVar, Protocol
@@ -18,7 +17,7 @@ from typing import Any, ClassVar, Protocol
 import engineio
 import orjson
 
-from . import reasons
+from . import reasons, session_ids
 from .admission import Admission
 from .budget import BufferBudget
 from .cors import AllowedOrigins, CorsPolicy
@@ -223,7 +222,8 @@ class Engine(engineio.AsyncServer):
 
     def now(self) -> float:
         """Monotonic seconds."""
-        return self.loop.time()
+        loop = self._loop
+        return self.loop.time() if loop is None else loop.time()
 
     @property
     def starter(self) -> EagerStarter:
@@ -269,7 +269,7 @@ class Engine(engineio.AsyncServer):
 
     def generate_id(self) -> str:
         """A session id that cannot be guessed: 120 random bits."""
-        return secrets.token_urlsafe(15)
+        return session_ids.draw()
 
     def bind_loop(self) -> None:
         """Serve on the running loop: another one than last time, where that has ended (tests do so)."""
@@ -289,7 +289,7 @@ class Engine(engineio.AsyncServer):
 
     def create_session(self, request: HttpRequest) -> Session:
         """Raises: RequestRefused where there are too many already."""
-        is_doubtful = bool(request.client.disbelief)
+        is_doubtful = request.client.disbelief != ""
         address_group = self.admission.enter(request.remote, self.now(), is_doubtful=is_doubtful)
         session = Session(self, self.generate_id(), request)
         session.address_group = address_group
@@ -307,17 +307,16 @@ class Engine(engineio.AsyncServer):
         self.counters.refused[refusal.name] += 1
         self.refusal_log.note(refusal, message, request.remote, time.monotonic(), session_id)
 
-    def ask_application(self, session: Session, accepted: Callable[[Any], None]) -> None:
-        """Call ``accepted`` with None, or with the text of the refusal; at once unless the handler suspends."""
+    def ask_application(self, session: Session) -> Any | Awaitable[Any]:
+        """None, or the text of the refusal; where the handler suspends, what has to be awaited for it."""
         try:
-            answer = self._call_connect(session)
+            return self._call_connect(session)
         except Exception:  # the application's handler; its fault refuses the client and no more
             logger.exception("connect handler failed")
-            accepted("Unauthorized")
-            return
-        if not inspect.isawaitable(answer):
-            accepted(answer)
-            return
+            return "Unauthorized"
+
+    def await_application(self, answer: Awaitable[Any], answered: Callable[[Any], None]) -> None:
+        """Call ``answered`` with what ``ask_application`` has promised."""
 
         async def wait() -> None:
             try:
@@ -325,7 +324,7 @@ class Engine(engineio.AsyncServer):
             except Exception:  # as above
                 logger.exception("connect handler failed")
                 refusal = "Unauthorized"
-            accepted(refusal)
+            answered(refusal)
 
         self.spawn(wait())
 
@@ -367,8 +366,11 @@ class Engine(engineio.AsyncServer):
         return [name for name in better if name in self.transports]
 
     def _offered_upgrades(self, request: HttpRequest, transport: str) -> list[str]:
+        upgrades = self.upgrades_from(transport)
+        if not upgrades:
+            return upgrades
         known = (request.parameter("transports") or "").split(",")
-        return [name for name in self.upgrades_from(transport) if name == "websocket" or name in known]
+        return [name for name in upgrades if name == "websocket" or name in known]
 
     # -- out -------------------------------------------------------------------------------------------
 

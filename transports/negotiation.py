@@ -6,6 +6,7 @@ Spec: Engine.IO v4, "Transports" and "Handshake"; the refusals' codes are the re
 from __future__ import annotations
 
 from functools import partial
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -16,7 +17,7 @@ from .outbound import Run, extend
 from .polling import PollingPort, jsonp_index
 from .ports import HttpExchange, Port
 from .protocol import websocket_handshake
-from .protocol.lifecycle import State
+from .protocol.lifecycle import CLOSING, State
 from .protocol.permessage_deflate import DeflateAgreement, agree
 from .refusals import RETRY_AFTER_S, CloseCode, Ends, Retry
 from .request import Headers, HttpRequest
@@ -84,7 +85,7 @@ class Negotiator:
             raise RequestRefused(catalogue.UNSUPPORTED_VERSION)
         session_id = request.parameter("sid")
         if request.method == "GET":
-            if websocket_handshake.asks_for_websocket(request) and transport != "websocket":
+            if transport != "websocket" and websocket_handshake.asks_for_websocket(request):
                 raise RequestRefused(catalogue.UPGRADE_ELSEWHERE, transport=transport)
             if session_id is None:
                 self._handshake(exchange, transport)
@@ -113,32 +114,37 @@ class Negotiator:
         if engine.is_draining:
             raise RequestRefused(catalogue.DRAINING)
         session = engine.create_session(request)
+        answer = engine.ask_application(session)
+        if answer is None or not isawaitable(answer):
+            self._finish_handshake(exchange, session, transport, key, answer)
+            return
+        exchange.lost = partial(session.close, reasons.TRANSPORT_CLOSE)
+        engine.await_application(
+            answer, lambda refusal: self._finish_handshake(exchange, session, transport, key, refusal)
+        )
 
-        def left() -> None:
+    def _finish_handshake(
+        self, exchange: HttpExchange, session: Session, transport: str, key: bytes, refusal: Any
+    ) -> None:
+        """The application has accepted the session, or refused it with this text."""
+        exchange.lost = None
+        if refusal is not None:
+            self._engine.forget(session)
+            self.refuse(exchange, RequestRefused(catalogue.HANDSHAKE_REFUSED, text=refusal))
+            return
+        session.is_accepted = True
+        if session.state >= CLOSING:
+            # The client left, or the server drained, while the application was thinking.
+            self._engine.session_closes(session)
+            self.refuse(exchange, RequestRefused(catalogue.LEFT_EARLY))
+            return
+        try:
+            self._open(exchange, session, transport, key)
+        except RequestRefused as refused:
+            session.close(reasons.PARSE_ERROR)
+            self.refuse(exchange, refused)
+        except ConnectionError:
             session.close(reasons.TRANSPORT_CLOSE)
-
-        def accepted(refusal: Any) -> None:
-            exchange.lost = None
-            if refusal is not None:
-                engine.forget(session)
-                self.refuse(exchange, RequestRefused(catalogue.HANDSHAKE_REFUSED, text=refusal))
-                return
-            session.is_accepted = True
-            if session.state >= State.CLOSING:
-                # The client left, or the server drained, while the application was thinking.
-                engine.session_closes(session)
-                self.refuse(exchange, RequestRefused(catalogue.LEFT_EARLY))
-                return
-            try:
-                self._open(exchange, session, transport, key)
-            except RequestRefused as refused:
-                session.close(reasons.PARSE_ERROR)
-                self.refuse(exchange, refused)
-            except ConnectionError:
-                session.close(reasons.TRANSPORT_CLOSE)
-
-        exchange.lost = left
-        engine.ask_application(session, accepted)
 
     def _open(self, exchange: HttpExchange, session: Session, transport: str, key: bytes) -> None:
         engine = self._engine
@@ -146,8 +152,9 @@ class Negotiator:
         if cookie is not None:
             exchange.extra_headers = [*exchange.extra_headers, ("Set-Cookie", cookie)]
         opening: Run = engine.open_packet(session, transport)
-        for message in [] if session.run is None else session.run.messages():
-            opening = extend(opening, message)
+        if session.run is not None:
+            for message in session.run.messages():
+                opening = extend(opening, message)
         if transport == "websocket":
             deflate = self._deflate(exchange.request)
             port = WebSocketPort(session, engine.max_payload_bytes, deflate)
@@ -289,6 +296,8 @@ def _mismatch(session: Session) -> RequestRefused:
 
 
 def _accept(key: bytes, headers: Headers, deflate: DeflateAgreement | None) -> bytes:
+    if not headers and deflate is None:
+        return websocket_handshake.accept(key)
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers if name == "Set-Cookie"])
     if deflate is not None:
         lines += f"Sec-WebSocket-Extensions: {deflate.answer}\r\n"

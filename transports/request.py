@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import parse_qs, unquote
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
 
 from . import catalogue
 from .errors import RequestRefused
 from .forwarded import Client, TrustedProxies
 
 Headers = list[tuple[str, str]]
+
+#: Of one query.
+MAX_PARAMETERS: Final = 100
+#: Characters of queries worth remembering: those of WebSocket handshakes, which are all the same. What tells one
+#: request from another, as a session id does, makes a query longer.
+_MAX_REMEMBERED: Final = 32
 
 
 class HttpRequest:
@@ -67,7 +75,7 @@ class HttpRequest:
         self._scheme = scheme
         self._host = host
         self._client: Client | None = None
-        self._query: dict[str, list[str]] | None = None
+        self._query: Mapping[str, str | None] | None = None
 
     @property
     def client(self) -> Client:
@@ -112,19 +120,11 @@ class HttpRequest:
         """
         query = self._query
         if query is None:
-            try:
-                # What has not been percent-encoded would be read by each host in its own way.
-                self.target.encode("ascii")
-                query = parse_qs(self.query_string, keep_blank_values=True, max_num_fields=100, errors="strict")
-            except ValueError as error:
-                raise RequestRefused(catalogue.BAD_QUERY) from error
-            self._query = query
-        values = query.get(name)
-        if values is None:
-            return None
-        if len(values) > 1:
+            query = self._query = _parameters_of(self.target)
+        value = query.get(name)
+        if value is None and name in query:
             raise RequestRefused(catalogue.REPEATED_PARAMETER, name=name)
-        return values[0]
+        return value
 
     def environ(self) -> dict[str, Any]:
         """The WSGI-like dictionary that connect handlers receive, with the keys python-socketio gives."""
@@ -155,6 +155,39 @@ class HttpRequest:
         if self.extras is not None:
             environ.update(self.extras)
         return environ
+
+
+def _parameters_of(target: str) -> Mapping[str, str | None]:
+    """The parameters of a request's query; None for one that is given more than once.
+
+    Raises: RequestRefused.
+    """
+    # What has not been percent-encoded would be read by each host in its own way.
+    if not target.isascii():
+        raise RequestRefused(catalogue.BAD_QUERY)
+    query = target.partition("?")[2]
+    return _parameters_remembered(query) if len(query) <= _MAX_REMEMBERED else _parameters(query)
+
+
+def _parameters(query: str) -> Mapping[str, str | None]:
+    """Of a query in ASCII. Raises: RequestRefused."""
+    if "%" in query or "+" in query:
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS, errors="strict")
+        except ValueError as error:
+            raise RequestRefused(catalogue.BAD_QUERY) from error
+    else:  # the same for what needs no decoding, as what our clients send
+        fields = query.split("&")
+        if len(fields) > MAX_PARAMETERS:
+            raise RequestRefused(catalogue.BAD_QUERY)
+        pairs = [(name, value) for name, _, value in [field.partition("=") for field in fields if field]]
+    parameters: dict[str, str | None] = {}
+    for name, value in pairs:
+        parameters[name] = None if name in parameters else value
+    return parameters
+
+
+_parameters_remembered = lru_cache(maxsize=64)(_parameters)
 
 
 def _split_host(host: str) -> tuple[str, str]:

@@ -30,7 +30,7 @@ from .conflation import Conflated, Kept, behind, divide_rest
 from .errors import RefusedError, RemoteProtocolError, RequestRefused
 from .intake import Hold, Intake
 from .outbound import LongerRun, OutboundMessage, Run
-from .protocol.lifecycle import Signal, State, advance
+from .protocol.lifecycle import CLOSED, CLOSING, OPEN, OPENING, UPGRADING, Signal, advance
 from .protocol.packets import Packet, PacketType
 from .protocol.timing_wheel import UNSCHEDULED
 from .refusals import CloseCode
@@ -44,6 +44,10 @@ logger = logging.getLogger("tidegate.session")
 
 PING: Final = OutboundMessage(b"2")
 _PROBE_ANSWER: Final = OutboundMessage(b"3probe")
+
+_OPENED: Final = Signal.OPENED
+_CLOSE_BEGUN: Final = Signal.CLOSE_BEGUN
+_CLOSED: Final = Signal.CLOSED
 
 #: How long a client without an open request may take to fetch the news that it was disconnected.
 GOODBYE_TIMEOUT_S: Final = 10.0
@@ -66,10 +70,6 @@ _WAITS_FOR_CLIENT = frozenset(
         reasons.TOO_MANY_EVENTS,
     )
 )
-
-
-#: Looked up for every message.
-_CLOSING: Final = State.CLOSING
 
 
 class Session:
@@ -115,7 +115,7 @@ class Session:
         self.request = request
         #: Under which the client's address is counted (``transports.admission``).
         self.address_group = ""
-        self.state = State.OPENING
+        self.state = OPENING
         self.port: Port | None = None
         #: What waits to be written.
         self.run: Run | None = None
@@ -164,15 +164,15 @@ class Session:
 
     @property
     def connected(self) -> bool:
-        return self.state in (State.OPEN, State.UPGRADING)
+        return self.state in (OPEN, UPGRADING)
 
     @property
     def closing(self) -> bool:
-        return self.state == State.CLOSING
+        return self.state == CLOSING
 
     @property
     def closed(self) -> bool:
-        return self.state == State.CLOSED
+        return self.state == CLOSED
 
     @property
     def session(self) -> dict[str, Any]:
@@ -189,7 +189,7 @@ class Session:
 
     def open(self, port: Port) -> None:
         """The handshake is through; heartbeats begin."""
-        self.state = advance(self.state, Signal.OPENED)
+        self.state = advance(self.state, _OPENED)
         self.is_accepted = True
         self.port = port
         self._ping_due = self.engine.now() + self.engine.ping_interval_s
@@ -199,14 +199,14 @@ class Session:
 
     def arm(self) -> None:
         """Put the wheel entry at the nearest deadline."""
-        if self.state == State.CLOSED:
-            self.engine.timers.cancel(self)
-            return
-        if self.state == State.CLOSING:
-            self.engine.timers.schedule(self, self._close_by)
+        if self.state >= CLOSING:
+            if self.state == CLOSED:
+                self.engine.timers.cancel(self)
+            else:
+                self.engine.timers.schedule(self, self._close_by)
             return
         nearest = self._ping_due + self.engine.ping_timeout_s if self._awaits_pong else self._ping_due
-        if self.state == State.UPGRADING:
+        if self.state == UPGRADING:
             nearest = min(nearest, self._upgrade_by)
         if self.application_deadline:
             nearest = min(nearest, self.application_deadline)
@@ -218,10 +218,10 @@ class Session:
         self.engine.timers.schedule(self, nearest)
 
     def on_deadline(self, now: float) -> None:
-        if self.state == State.CLOSING:
+        if self.state == CLOSING:
             self._finish()
             return
-        if self.state == State.UPGRADING and now >= self._upgrade_by:
+        if self.state == UPGRADING and now >= self._upgrade_by:
             self.drop_candidate(RemoteProtocolError(catalogue.UPGRADE_TIMEOUT))
         if self._beats(now):
             return
@@ -232,7 +232,7 @@ class Session:
             self.engine.application_deadline(self)
         if self.port is not None:
             self.port.on_deadline(now)
-        if self.state < State.CLOSING:
+        if self.state < CLOSING:
             self.arm()
 
     def expire(self, now: float) -> bool:
@@ -240,7 +240,7 @@ class Session:
 
         Asked when a request arrives, so that the answer does not depend on the wheel's tick.
         """
-        if self.state >= State.CLOSING:
+        if self.state >= CLOSING:
             return False
         if self.is_held:
             self._ping_due = max(self._ping_due, now)  # its pong may be among what we do not read
@@ -273,7 +273,7 @@ class Session:
 
     def send(self, message: OutboundMessage) -> None:
         """Have ``message`` written with everything else of this turn."""
-        if self.state >= _CLOSING:
+        if self.state >= CLOSING:
             self.engine.counters.dropped_closed += 1
             return
         run = self.run
@@ -291,7 +291,7 @@ class Session:
 
     def is_ready(self) -> bool:
         """Whether the client takes a message now: what decides over volatile ones."""
-        return self.state < State.CLOSING and self.port is not None and self.port.writable
+        return self.state < CLOSING and self.port is not None and self.port.writable
 
     def is_plain(self) -> bool:
         """Whether nothing waits beside ``run``, and nobody for room in the buffer."""
@@ -304,7 +304,7 @@ class Session:
             return
         run = self.run
         port = self.port
-        if run is not None and port is not None and port.writable and self.state < State.CLOSING:
+        if run is not None and port is not None and port.writable and self.state < CLOSING:
             # Out of the buffer before it is in the kernel's: the port may pause, and be judged, inside of write.
             self.run = None
             rest = port.write(run)
@@ -320,20 +320,20 @@ class Session:
         """
         port = self.port
         rest: Run | None = None
-        while rest is None and port is not None and port.writable and self.state < State.CLOSING:
+        while rest is None and port is not None and port.writable and self.state < CLOSING:
             kept = [] if self.conflated is None else self._take_conflated(CONFLATED_PORTION_BYTES)
             # In one write: the answer of a poll has to carry both.
             run, self.run = behind(self.run, kept), None
             if run is None:
                 break
             rest = port.write(run)
-            if rest is not None and self.state < State.CLOSING:
+            if rest is not None and self.state < CLOSING:
                 self.run, left = divide_rest(rest, kept)
                 if left:
                     self.conflated = self.conflated or Conflated()
                     self.conflated.put_back(left)
             self._has_room()
-        if self.state < State.CLOSING:
+        if self.state < CLOSING:
             self._measure()
 
     def _take_conflated(self, nbytes: int) -> list[Kept]:
@@ -361,7 +361,7 @@ class Session:
 
     def keep_newest(self, key: Hashable, message: OutboundMessage) -> bool:
         """Let ``message`` wait as the newest of ``key``; False where it will not be written, since the session ends."""
-        if self.state >= State.CLOSING:
+        if self.state >= CLOSING:
             self.engine.counters.dropped_closed += 1
             return False
         if self.conflated is None:
@@ -388,7 +388,7 @@ class Session:
 
         False where the last message will not be written, since the session is ending.
         """
-        if self.run is None or self.state >= State.CLOSING:
+        if self.run is None or self.state >= CLOSING:
             self.run = None
             return False
         if self.port is not None and self.port.writable:
@@ -439,14 +439,14 @@ class Session:
 
         A client that has taken nothing for ``STALL_S`` is not waited for again until it does.
         """
-        while self.state < State.CLOSING and not self._stalled:
+        while self.state < CLOSING and not self._stalled:
             if self.backlog() * 2 < self.engine.max_buffered_bytes:
                 return
             if self._room is None:
                 self._room = asyncio.get_running_loop().create_future()
             before = self.backlog()
             await asyncio.wait((self._room,), timeout=STALL_S)
-            if self.state < State.CLOSING and self.backlog() >= before:
+            if self.state < CLOSING and self.backlog() >= before:
                 self._stalled = True
 
     def _has_room(self) -> None:
@@ -460,7 +460,7 @@ class Session:
     def receive_message(self, port: Port, data: str | bytes) -> None:
         """A message packet, the common case."""
         if port is self.port:
-            if self.state < State.CLOSING:
+            if self.state < CLOSING:
                 self.engine.deliver(self, data)
         elif port is self._candidate:
             self.port_failed(port, RemoteProtocolError(catalogue.PROBE_EXPECTED))
@@ -471,7 +471,7 @@ class Session:
             self.receive_message(port, packet.data)
         elif port is self._candidate:
             self._receive_from_candidate(packet)
-        elif port is self.port and self.state < State.CLOSING:
+        elif port is self.port and self.state < CLOSING:
             if packet.type is PacketType.PONG:
                 self._pong()
             elif packet.type is PacketType.CLOSE:
@@ -489,7 +489,7 @@ class Session:
         intake = self._intake
         if intake is None:
             intake = Intake(self)
-            if self.state != State.CLOSED:
+            if self.state != CLOSED:
                 self._intake = intake
         return intake
 
@@ -518,7 +518,7 @@ class Session:
 
         Raises: RequestRefused where another does, or where it is no step up.
         """
-        if self.state == State.UPGRADING:
+        if self.state == UPGRADING:
             raise RequestRefused(catalogue.UPGRADE_UNDER_WAY)
         if not self.may_upgrade_to(candidate.name):
             raise RequestRefused(catalogue.NO_SUCH_UPGRADE, current=self.transport, wanted=candidate.name)
@@ -529,12 +529,12 @@ class Session:
         self.arm()
 
     def may_upgrade_to(self, transport: str) -> bool:
-        return self.state == State.OPEN and transport in self.engine.upgrades_from(self.transport)
+        return self.state == OPEN and transport in self.engine.upgrades_from(self.transport)
 
     @property
     def is_releasing(self) -> bool:
         """Whether requests of the old transport are to be answered at once, so that the client can pause."""
-        return self.state == State.UPGRADING and self._is_probed
+        return self.state == UPGRADING and self._is_probed
 
     def _receive_from_candidate(self, packet: Packet) -> None:
         candidate = self._candidate
@@ -608,7 +608,7 @@ class Session:
             self._intake.port_failed(port, error)
         if port is self._candidate:
             self.drop_candidate(error)
-        elif port is self.port and self.state < State.CLOSING:
+        elif port is self.port and self.state < CLOSING:
             self.engine.note_refusal(error.refusal, error.message, self.request, self.id)
             self.close(error.refusal.reason or reasons.PARSE_ERROR, error.close_code, told=error.message)
 
@@ -620,16 +620,19 @@ class Session:
 
         What waits is still written where the client can take it, except to a slow one.
         """
-        if self.state >= State.CLOSING:
+        if self.state >= CLOSING:
             return
-        if self.state == State.UPGRADING:
+        if self.state == UPGRADING:
             self.drop_candidate(RemoteProtocolError(catalogue.UPGRADE_CUT))
-        self.state = advance(self.state, Signal.CLOSE_BEGUN)
+        self.state = advance(self.state, _CLOSE_BEGUN)
         self.close_reason = reason
-        conflated, self.conflated = self.conflated, None
-        run, self.run = behind(self.run, conflated or ()), None
+        run, self.run = self.run, None
+        if self.conflated is not None:
+            run = behind(run, self.conflated)
+            self.conflated = None
         self.stuck_bytes = 1  # sends whoever broadcasts by way of has_grown, which refuses
-        self._has_room()
+        if self._room is not None:
+            self._has_room()
         if self.is_accepted:
             self.engine.session_closes(self)
         closing = catalogue.CLOSINGS.get(reason)
@@ -670,13 +673,13 @@ class Session:
 
     def give_up(self) -> None:
         """End without waiting any longer for the client to come."""
-        if self.state == State.CLOSING:
+        if self.state == CLOSING:
             self._finish()
 
     def _finish(self) -> None:
-        if self.state == State.CLOSED:
+        if self.state == CLOSED:
             return
-        self.state = advance(self.state, Signal.CLOSED)
+        self.state = advance(self.state, _CLOSED)
         self.run = None
         self.port = None
         if self._intake is not None:

@@ -7,12 +7,12 @@ Spec: Engine.IO v4, "WebSocket". The connection itself is ``websocket_connection
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from . import reasons
 from .errors import RemoteProtocolError
 from .outbound import DeflateForm, Run
-from .protocol.lifecycle import State
+from .protocol.lifecycle import CLOSING
 from .protocol.packets import Packet, PacketType, decode_packet
 from .protocol.permessage_deflate import DeflateAgreement
 from .refusals import CloseCode
@@ -20,9 +20,6 @@ from .websocket_connection import WebSocketConnection
 
 if TYPE_CHECKING:
     from .session import Session
-
-
-_CLOSING: Final = State.CLOSING
 
 
 class WebSocketPort(WebSocketConnection):
@@ -85,7 +82,8 @@ class WebSocketPort(WebSocketConnection):
 
     def abort(self) -> None:
         self._session = None
-        super().abort()
+        if self._transport is not None:  # else it has ended already, and tells its session so
+            super().abort()
 
     def _leave_session(self) -> Session | None:
         session, self._session = self._session, None
@@ -112,7 +110,7 @@ class WebSocketPort(WebSocketConnection):
         if session is None:
             return
         if text[:1] == "4":
-            if session.port is self and session.state < _CLOSING:
+            if session.port is self and session.state < CLOSING:
                 session.engine.deliver(session, text[1:])  # as receive_message does, for nearly every packet
             else:
                 session.receive_message(self, text[1:])

@@ -41,7 +41,7 @@ LAYERS = (
         "transports.loop_lag",
         "transports.cors",
     ),
-    ("transports.admission", "transports.budget", "transports.intake"),
+    ("transports.admission", "transports.budget", "transports.intake", "transports.session_ids"),
     ("transports.websocket_connection", "transports.websocket", "transports.polling", "transports.xhr_streaming"),
     ("transports.session", "transports.flushing"),
     ("transports.negotiation",),

@@ -24,7 +24,6 @@ from ..protocol.content_coding import ACCEPTED, content_coding
 from ..protocol.http1 import (
     MAX_HEAD_BYTES,
     MAX_TARGET_BYTES,
-    RequestHead,
     body_framing,
     encode_response_head,
     has_bare_line_end,
@@ -77,6 +76,7 @@ class Listener:
         for path, engine in engines.items():
             self._engines[path.encode()] = engine
             self._engines[path.rstrip("/").encode()] = engine
+        self._loop: asyncio.AbstractEventLoop
         self._timers: Timers | None = None
         self._date = ""
         self._date_at = 0
@@ -118,8 +118,14 @@ class Listener:
     @property
     def timers(self) -> Timers:
         if self._timers is None:
-            self._timers = Timers(asyncio.get_running_loop(), 0.5)
+            self._loop = asyncio.get_running_loop()
+            self._timers = Timers(self._loop, 0.5)
         return self._timers
+
+    def expect_within(self, connection: Connection, seconds: float) -> None:
+        """Something is to come from the peer in this time."""
+        timers = self._timers or self.timers
+        timers.schedule(connection, self._loop.time() + seconds)
 
     def date(self) -> str:
         """The Date header, formatted once a second."""
@@ -181,8 +187,9 @@ class Connection(asyncio.Protocol):
         if isinstance(peername, tuple):
             self.peer = peername[0]
         self._is_secure = transport.get_extra_info("sslcontext") is not None
-        self._expect_within(self._listener.request_timeout_s)
-        refusal = self._listener.admit(self)
+        listener = self._listener
+        listener.expect_within(self, listener.request_timeout_s)
+        refusal = listener.admit(self)
         if refusal is not None:
             self._refuse_head(refusal)
 
@@ -242,6 +249,7 @@ class Connection(asyncio.Protocol):
         if self._buffer.startswith(b"\r\n"):
             self._buffer = self._buffer[2:]  # sent behind the last body by mistake. Spec: RFC 9112, section 2.2
         buffer = self._buffer
+        listener = self._listener
         line_end = buffer.find(b"\r\n")
         if line_end < 0:
             if len(buffer) > MAX_HEAD_BYTES or (buffer[:1].strip() and not buffer[:1].isalpha()):
@@ -250,7 +258,7 @@ class Connection(asyncio.Protocol):
                 self._give_away_or_refuse(_bare_line_end())
             return
         parts = buffer[:line_end].split(b" ")
-        engine = self._listener.engine_for(parts[1]) if len(parts) > 1 else None
+        engine = listener.engine_for(parts[1]) if len(parts) > 1 else None
         if engine is None:
             self._give_away()
             return
@@ -272,16 +280,9 @@ class Connection(asyncio.Protocol):
         except RemoteProtocolError as error:
             self._refuse_head(error)
             return
-        self._listener.timers.cancel(self)
+        listener.timers.cancel(self)
         self._answered = None
-        exchange = self._exchange = Exchange(self, self._request(head, engine), head.keeps_alive)
-        exchange.has_body = framing.chunked or framing.length > 0
-        if exchange.has_body:
-            self._body = Body(framing.length, framing.chunked)
-        engine.handle(exchange)
-
-    def _request(self, head: RequestHead, engine: Engine) -> HttpRequest:
-        return HttpRequest(
+        request = HttpRequest(
             head.method,
             head.target,
             head.headers,
@@ -290,6 +291,11 @@ class Connection(asyncio.Protocol):
             is_secure=self._is_secure,
             proxies=engine.trusted_proxies,
         )
+        exchange = self._exchange = Exchange(self, request, head.keeps_alive)
+        if framing.chunked or framing.length > 0:
+            exchange.has_body = True
+            self._body = Body(framing.length, framing.chunked)
+        engine.handle(exchange)
 
     def _refuse_head(self, refusal: RefusedError) -> None:
         exchange = self._exchange = Exchange(self, HttpRequest("GET", "/", {}, peer=self.peer), False)
@@ -446,12 +452,13 @@ class Connection(asyncio.Protocol):
             transport.abort()
 
     def _leave(self) -> None:
-        self._listener.timers.cancel(self)
+        if self.wheel_slot != UNSCHEDULED:
+            self._listener.timers.cancel(self)
         self._listener.dismiss(self)
         self._transport = self._answered = None
 
     def _expect_within(self, seconds: float) -> None:
-        self._listener.timers.schedule(self, asyncio.get_running_loop().time() + seconds)
+        self._listener.expect_within(self, seconds)
 
 
 class Exchange:

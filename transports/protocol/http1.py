@@ -18,12 +18,28 @@ from ..errors import RemoteProtocolError
 MAX_HEAD_BYTES: Final = 16 * 1024
 MAX_TARGET_BYTES: Final = 8 * 1024
 
-_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e]+) HTTP/1\.([01])")
+# Over heads decoded as Latin-1: a character is a byte.
+_LINE = r"([A-Z]{1,16}) ([\x21-\x7e]+) HTTP/1\.([01])"
+_FIELD = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+"
+_REQUEST_LINE = re.compile(_LINE)
+_HEADER = re.compile(_FIELD)
+_HEAD = re.compile(rf"{_LINE}(?:\r\n{_FIELD})*+")
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n")
-_HEADER = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _MAX_CHUNK_LINE = 1024
 _SINGLE = frozenset(("host", "content-length", "transfer-encoding", "sec-websocket-key", "origin", "upgrade"))
+
+#: Names as clients and proxies spell them. Who finds its name here keeps no text of its own for it.
+_SPELLINGS = {
+    spelling: spelling.lower()
+    for name in (
+        "Accept", "Accept-Encoding", "Accept-Language", "Cache-Control", "Connection", "Content-Length", "Content-Type",
+        "Cookie", "Forwarded", "Host", "Origin", "Pragma", "Referer", "Sec-Fetch-Dest", "Sec-Fetch-Mode",
+        "Sec-Fetch-Site", "Sec-WebSocket-Extensions", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Upgrade",
+        "User-Agent", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP",
+    )
+    for spelling in (name, name.lower())
+}  # fmt: skip
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
@@ -48,6 +64,10 @@ class BodyFraming(NamedTuple):
     chunked: bool
 
 
+_NO_BODY: Final = BodyFraming(0, False)
+_IN_CHUNKS: Final = BodyFraming(0, True)
+
+
 def has_bare_line_end(data: bytes) -> bool:
     """Whether a line ends in LF alone: such a head would never end. Spec: RFC 9112, section 2.2."""
     return b"\n" in data and _BARE_LINE_END.search(data) is not None
@@ -68,26 +88,36 @@ def parse_head(head: bytes) -> RequestHead:
 
     Raises: RemoteProtocolError.
     """
-    lines = head.split(b"\r\n")
-    match = _REQUEST_LINE.fullmatch(lines[0])
+    text = head.decode("latin-1")
+    lines = text.split("\r\n")
+    # All of it at once; only where that fails line by line, to tell what is wrong with the first that is.
+    match = _HEAD.fullmatch(text)
+    is_sound = match is not None
+    if match is None:
+        match = _REQUEST_LINE.fullmatch(lines[0])
     if match is None:
         raise RemoteProtocolError(catalogue.BAD_REQUEST_LINE)
-    if len(match[2]) > MAX_TARGET_BYTES:
+    method, target, minor = match.groups()
+    if len(target) > MAX_TARGET_BYTES:
         raise RemoteProtocolError(catalogue.TARGET_TOO_LONG, limit=MAX_TARGET_BYTES)
     headers: dict[str, str] = {}
-    for line in lines[1:]:
-        field = _HEADER.fullmatch(line)
-        if field is None:
+    del lines[0]
+    for line in lines:
+        if not is_sound and _HEADER.fullmatch(line) is None:
             raise RemoteProtocolError(catalogue.BAD_HEADER)
-        name = field[1].decode("ascii").lower()
-        value = field[2].strip(b" \t").decode("latin-1")
-        if name in headers and name in _SINGLE:
+        spelling, _, value = line.partition(":")
+        name = _SPELLINGS.get(spelling) or spelling.lower()
+        if name not in headers:
+            headers[name] = value.strip(" \t")
+        elif name in _SINGLE:
             raise RemoteProtocolError(catalogue.REPEATED_HEADER, name=name)
-        add_header(headers, name, value)
-    version = (1, 1) if match[3] == b"1" else (1, 0)
-    if version == (1, 1) and "host" not in headers:
+        else:
+            add_header(headers, name, value.strip(" \t"))
+    if minor == "0":
+        return RequestHead(method, target, (1, 0), headers)
+    if "host" not in headers:
         raise RemoteProtocolError(catalogue.NO_HOST)
-    return RequestHead(match[1].decode("ascii"), match[2].decode("ascii"), version, headers)
+    return RequestHead(method, target, (1, 1), headers)
 
 
 def body_framing(head: RequestHead) -> BodyFraming:
@@ -101,9 +131,9 @@ def body_framing(head: RequestHead) -> BodyFraming:
     if coding is not None:
         if length is not None or head.http_version == (1, 0) or coding.lower() != "chunked":
             raise RemoteProtocolError(catalogue.BAD_FRAMING)
-        return BodyFraming(0, True)
+        return _IN_CHUNKS
     if length is None:
-        return BodyFraming(0, False)
+        return _NO_BODY
     if not (length.isascii() and length.isdigit() and len(length) <= 18):
         raise RemoteProtocolError(catalogue.BAD_LENGTH)
     return BodyFraming(int(length), False)

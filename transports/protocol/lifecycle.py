@@ -32,6 +32,10 @@ class State(IntEnum):
     CLOSED = 4
 
 
+#: By names of their own, for what is done for each connection: asking the class costs a call in Python 3.11.
+OPENING, OPEN, UPGRADING, CLOSING, CLOSED = State
+
+
 class Signal(IntEnum):
     OPENED = auto()
     UPGRADE_BEGUN = auto()

@@ -36,7 +36,8 @@ class TimingWheel:
         slot = ceil(deadline / self.tick_s)
         if slot == entry.wheel_slot:
             return
-        self.cancel(entry)
+        if entry.wheel_slot != UNSCHEDULED:
+            self.cancel(entry)
         entry.wheel_slot = slot
         bucket = self._buckets.get(slot)
         if bucket is None:

@@ -5,7 +5,6 @@ Spec: RFC 6455, section 4.2.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 
@@ -28,8 +27,10 @@ def check(request: HttpRequest) -> bytes:
     Raises: RequestRefused (426 for a version we do not speak, as section 4.4 asks).
     """
     headers = request.headers
-    options = [option.strip() for option in headers.get("connection", "").lower().split(",")]
-    if "upgrade" not in options or headers.get("upgrade", "").strip().lower() != "websocket":
+    connection = headers.get("connection", "").lower()
+    if connection != "upgrade" and "upgrade" not in [option.strip() for option in connection.split(",")]:
+        raise RequestRefused(catalogue.NOT_AN_UPGRADE)
+    if headers.get("upgrade", "").strip().lower() != "websocket":
         raise RequestRefused(catalogue.NOT_AN_UPGRADE)
     if request.method != "GET" or request.http_version < (1, 1):
         raise RequestRefused(catalogue.UPGRADE_METHOD)
@@ -50,4 +51,4 @@ def check(request: HttpRequest) -> bytes:
 def accept(key: bytes, extra_headers: bytes = b"") -> bytes:
     """The 101 response. ``extra_headers`` are whole lines, each ended by CR LF."""
     digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
-    return b"".join((_SWITCHING, base64.b64encode(digest), b"\r\n", extra_headers, b"\r\n"))
+    return b"%b%b\r\n%b\r\n" % (_SWITCHING, binascii.b2a_base64(digest, newline=False), extra_headers)

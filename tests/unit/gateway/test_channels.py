@@ -1,5 +1,6 @@
 """Rooms, and who receives what."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import gateway
 from gateway.channels import as_arguments, as_collection
 from gateway.members import MemberState
+from tests.unit.gateway.conftest import InMemoryClient
 from tests.unit.transports.engine_doubles import FakeLoop
 
 Join = Callable[..., Any]
@@ -117,6 +119,49 @@ def test_rooms_may_be_named_by_anything_hashable(server: gateway.Server, trio: l
         server.manager.basic_enter_room(trio[0].member().sid, "/", room)
         loop.run(server.emit("a", room=room))
         assert heard(trio) == [0], room
+
+
+def test_each_hears_what_is_sent_while_others_come_and_go(
+    server: gateway.Server, trio: list[Any], join: Join, loop: FakeLoop
+) -> None:
+    def listeners(room: str | None, clients: list[Any]) -> list[int]:
+        loop.run(server.emit("news", 1, room=room))
+        return heard(clients)
+
+    assert listeners(None, trio) == [0, 1, 2]
+    assert listeners("x", trio) == [0, 1]
+    clients = [*trio, join(server)]
+    assert listeners(None, clients) == [0, 1, 2, 3]
+    for _ in range(2):
+        server.manager.basic_enter_room(clients[3].member().sid, "/", "x")
+    assert listeners("x", clients) == [0, 1, 3]
+    server.manager.basic_leave_room(clients[0].member().sid, "/", "x")
+    assert listeners("x", clients) == [1, 3]
+    clients[1].session.close("transport close")
+    assert listeners("x", clients) == [3]
+    assert listeners(None, clients) == [0, 2, 3]
+
+
+def test_client_that_enters_a_room_while_connecting_hears_it_once_connected(
+    server: gateway.Server, trio: list[Any], join: Join, loop: FakeLoop
+) -> None:
+    may_connect = asyncio.Event()
+
+    async def connect(sid: str, environ: Any, auth: Any) -> None:
+        await server.enter_room(sid, "x")
+        await may_connect.wait()
+
+    loop.run(server.emit("news", 1, room="x"))
+    assert heard(trio) == [0, 1]
+    server.on("connect", connect)
+    late = InMemoryClient(server, loop)
+    late.send("0")
+    loop.run(server.emit("news", 2, room="x"))
+    assert heard([*trio, late]) == [0, 1]
+    may_connect.set()
+    assert [part[:2] for part in late.received()] == ["0{", "2["]
+    loop.run(server.emit("news", 3, room="x"))
+    assert heard([*trio, late]) == [0, 1, 3]
 
 
 def test_own_room_is_the_sid_and_nobody_elses(server: gateway.Server, trio: list[Any]) -> None:
