@@ -9,4 +9,9 @@ PyObject *accelerator_scan_frames(PyObject *module, PyObject *const *args, Py_ss
 PyObject *accelerator_send(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *accelerator_send_each(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
+/* Adds EagerStarter and Suspended; -1 with an exception. */
+int accelerator_add_eager(PyObject *module);
+
+#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
+
 #endif

@@ -7,8 +7,6 @@
 
 #include <stdlib.h>
 
-#define FASTCALL(function) ((PyCFunction)(void (*)(void))(function))
-
 static PyMethodDef functions[] = {
     {"scan_frames", FASTCALL(accelerator_scan_frames), METH_FASTCALL,
      "scan_frames(data, start, max_message_bytes, messages) -> int\n\nSee transports.protocol.frames.scan_frames."},
@@ -36,5 +34,9 @@ PyInit__accelerator(void)
         PyErr_SetString(PyExc_ImportError, "the accelerator is switched off by TIDEGATE_PURE_PYTHON");
         return NULL;
     }
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    if (module != NULL && accelerator_add_eager(module) < 0) {
+        Py_CLEAR(module);
+    }
+    return module;
 }

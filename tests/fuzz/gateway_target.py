@@ -17,7 +17,7 @@ from typing import Any
 
 import gateway
 from tests.unit.transports.engine_doubles import KEY, FakeLoop, client_frame, running_loop
-from transports.eager import SPARE_TASK_NAME
+from transports.eager_twin import SPARE_TASK_NAME
 from transports.hosts.listener import Listener
 from transports.protocol import frames
 from transports.session import Session

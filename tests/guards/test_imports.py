@@ -20,7 +20,7 @@ LAYERS = (
         "transports.counters",
         "transports.eager",
     ),
-    ("transports.accelerator", "transports.socket_writer"),
+    ("transports.accelerator", "transports.socket_writer", "transports.eager_twin", "transports.eager"),
     ("transports.refusal_log", "transports.forwarded", "transports.request"),
     (
         "transports.protocol",

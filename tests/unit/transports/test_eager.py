@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from collections.abc import AsyncIterator, Awaitable
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from transports.eager import EagerStarter, Suspended
+from transports import eager, eager_twin
+from transports.eager_twin import CARRYING_TASK_NAME, SPARE_TASK_NAME, EagerStarter
 
 where: ContextVar[str] = ContextVar("where", default="outside")
 
 
-@pytest.fixture
-async def starter() -> AsyncIterator[EagerStarter]:
-    starter = EagerStarter(asyncio.get_running_loop())
+@pytest.fixture(params=[eager_twin, eager], ids=["python", "in use"])
+async def starter(request: pytest.FixtureRequest) -> AsyncIterator[EagerStarter]:
+    starter: EagerStarter = request.param.EagerStarter(asyncio.get_running_loop())
     yield starter
     starter.close()
 
 
 def carried(begun: Any) -> asyncio.Task[Any]:
     """The task of a coroutine that has suspended; its result is the coroutine's."""
-    assert type(begun) is Suspended
+    assert type(begun) in (eager_twin.Suspended, eager.Suspended)
 
     results: list[Any] = []
 
@@ -102,6 +104,53 @@ async def test_it_runs_in_one_task_throughout(starter: EagerStarter) -> None:
     await carried(begun)
     assert isinstance(tasks[0], asyncio.Task)
     assert tasks[0] is tasks[1] is not me
+
+
+async def test_its_task_is_named_for_what_it_does(starter: EagerStarter) -> None:
+    before = asyncio.all_tasks()
+
+    async def handler() -> None:
+        await asyncio.sleep(0)
+
+    begun = starter.begin(handler())
+    [task] = asyncio.all_tasks() - before
+    assert task.get_name() == SPARE_TASK_NAME
+    ended = carried(begun)
+    assert task.get_name() == CARRYING_TASK_NAME
+    await ended
+
+
+@pytest.mark.parametrize("value", [None, (), ("a", "b"), StopAsyncIteration()])
+async def test_whatever_it_returns_comes_out(starter: EagerStarter, value: Any) -> None:
+    """A tuple is not taken for the arguments of StopIteration, nor an exception for being raised."""
+    assert starter.begin(returns(value)) is value
+    assert await carried(starter.begin(waits(asyncio.sleep(0, value)))) is value
+
+
+async def test_it_is_carried_on_once(starter: EagerStarter) -> None:
+    begun = starter.begin(waits(asyncio.sleep(0)))
+    ended = carried(begun)
+    with pytest.raises(RuntimeError, match="carried on already"):
+        begun.carry(again := waits(begun))
+    again.close()
+    await ended
+
+
+async def test_nothing_keeps_what_has_ended(starter: EagerStarter) -> None:
+    class Big:
+        pass
+
+    async def handler(big: Big) -> None:
+        await asyncio.sleep(0)
+
+    big = Big()
+    gone = weakref.ref(big)
+    ended = carried(starter.begin(handler(big)))
+    del big
+    await ended
+    del ended
+    gc.collect()
+    assert gone() is None
 
 
 async def test_outside_of_any_task_none_is_current_afterwards(starter: EagerStarter) -> None:
@@ -288,7 +337,7 @@ async def test_what_is_never_carried_on_is_closed(starter: EagerStarter) -> None
 
 async def test_closing_leaves_no_task(starter: EagerStarter) -> None:
     before = asyncio.all_tasks()
-    other = EagerStarter(asyncio.get_running_loop())
+    other = type(starter)(asyncio.get_running_loop())
     other.begin(returns(1))
     left = asyncio.all_tasks() - before
     assert len(left) == 1
