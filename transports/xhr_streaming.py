@@ -17,6 +17,7 @@ from .polling import CLOSE, NOOP
 from .ports import PORT_BUFFER_BYTES, HttpExchange
 from .protocol.http1 import LAST_CHUNK, encode_chunk, encode_response_head
 from .request import Headers, HttpRequest
+from .socket_writer import SocketWriter
 
 if TYPE_CHECKING:
     from .session import Session
@@ -56,26 +57,26 @@ def padding_message(request: HttpRequest) -> OutboundMessage | None:
     return OutboundMessage(b"6" + b" " * (size - 2)) if size is not None and size >= 2 else None
 
 
-class StreamResponse(asyncio.Protocol):
+class StreamResponse(SocketWriter):
     """One response: the connection it holds until it ends."""
 
-    __slots__ = ("_chunked", "_port", "_transport", "sent_bytes")
+    __slots__ = ("_chunked", "_port", "sent_bytes")
 
     def __init__(self, port: XhrStreamingPort, chunked: bool) -> None:
+        super().__init__()
         self._port: XhrStreamingPort | None = port
         self._chunked = chunked
-        self._transport: asyncio.Transport | None = None
         self.sent_bytes = 0
 
     def begin(self, transport: asyncio.Transport, headers: Headers, first: Run | None) -> None:
-        self._transport = transport
+        self.take_transport(transport)
         head = list(headers)
         if self._chunked:
             head.append(("Transfer-Encoding", "chunked"))
         data = encode_response_head(200, head)
         if first is not None:
             data += self._encode(first)
-        transport.write(data)
+        self.send(data)
 
     def _encode(self, run: Run) -> bytes:
         data = run.chunk if self._chunked else run.records
@@ -83,30 +84,26 @@ class StreamResponse(asyncio.Protocol):
         return data
 
     def write(self, run: Run) -> None:
-        if self._transport is not None:
-            self._transport.write(self._encode(run))
+        self.send(self._encode(run))
 
     def end(self, last: Run | None = None) -> None:
         """Write ``last`` and end the body. The connection closes once everything has left."""
-        transport = self._transport
-        self._port = self._transport = None
+        self._port = None
+        tail = b"" if last is None else (encode_chunk(last.records) if self._chunked else last.records)
+        self.send(tail + LAST_CHUNK if self._chunked else tail)
+        transport = self.drop_transport()
         if transport is None:
             return
-        tail = b"" if last is None else (encode_chunk(last.records) if self._chunked else last.records)
-        transport.write(tail + LAST_CHUNK if self._chunked else tail)
         transport.close()
         if transport.get_write_buffer_size():
             # A peer that reads nothing must not keep the rest in memory for ever.
             asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
 
     def abort(self) -> None:
-        transport = self._transport
-        self._port = self._transport = None
+        self._port = None
+        transport = self.drop_transport()
         if transport is not None:
             transport.abort()
-
-    def buffered_bytes(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     # -- asyncio protocol ------------------------------------------------------------------------------
 
@@ -122,7 +119,8 @@ class StreamResponse(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         port = self._port
-        self._port = self._transport = None
+        self._port = None
+        self.drop_transport()
         if port is not None:
             port.response_lost(self)
 
