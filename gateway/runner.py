@@ -157,7 +157,7 @@ async def run(
 ) -> None:
     """What ``run_app`` does, as a coroutine for those who own the loop. Ends on SIGINT, SIGTERM or cancellation.
 
-    ``tune_collector``: once started, make the cyclic collector of this process run rarely (``gateway.collector``).
+    ``tune_collector``: make the cyclic collector of this process run rarely (``gateway.collector``).
     On the way out it stops accepting, drains every attached server for at most ``drain_timeout`` seconds, and
     cleans the application up.
     """
@@ -165,6 +165,11 @@ async def run(
     runner_options.setdefault("shutdown_timeout", drain_timeout)
     runner = AppRunner(application, handle_signals=False, **runner_options)
     await runner.setup()
+    engines = attached_engines(application)
+    bursts = collector.BurstWatch(
+        lambda: sum(engine.counters.opened for engine in engines.values()),
+        lambda: sum(len(engine.sockets) for engine in engines.values()),
+    )
     try:
         started = sites(
             runner,
@@ -182,11 +187,11 @@ async def run(
         runner.limit_unsent()
         if tune_collector:
             collector.tune()
+            bursts.start()
         if print is not None:
             print(f"======== Running on {', '.join(sorted(_address(site) for site in started))} ========")
         async with stop_signals() if handle_signals else contextlib.nullcontext(asyncio.Event()) as stopped:
             await stopped.wait()
-        engines = attached_engines(application)
         logger.info(
             "stopping: %d clients are told to reconnect", sum(len(engine.sockets) for engine in engines.values())
         )
@@ -194,6 +199,7 @@ async def run(
             await site.stop()
         await asyncio.gather(*(engine.drain(drain_timeout) for engine in engines.values()))
     finally:
+        bursts.stop()
         await runner.cleanup()
 
 

@@ -15,6 +15,7 @@ from aiohttp import web
 
 import gateway
 from tests.support import apps
+from transports.eager_twin import SPARE_TASK_NAME
 from transports.session import Session
 
 #: How often everybody in the room ``bystanders`` is sent the next number.
@@ -128,7 +129,7 @@ class SoakApp:
             "members": len(manager.members),
             "rooms": sum(len(rooms) for rooms in manager.rooms.values()),
             "closing": len(engine.lingering),
-            "tasks": len(asyncio.all_tasks()),
+            "tasks": sum(task.get_name() != SPARE_TASK_NAME for task in asyncio.all_tasks()),
             "files": process.num_fds(),
             "rss": process.memory_info().rss,
             "errors": self.errors.texts,

@@ -15,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 import gateway
+from transports.eager_twin import SPARE_TASK_NAME
 
 from . import apps
 
@@ -79,7 +80,7 @@ class Watched:
             "members": len(manager.members),
             "rooms": sum(len(rooms) for rooms in manager.rooms.values()),
             "closing": len(engine.lingering),
-            "tasks": len(asyncio.all_tasks()),
+            "tasks": sum(task.get_name() != SPARE_TASK_NAME for task in asyncio.all_tasks()),
             "held_bytes": sum(session.held_bytes() for session in engine.sockets.values()),
             "opened": counters.opened,
             "messages_in": counters.messages_in,
