@@ -39,6 +39,9 @@ KEPT_OVERHEAD_BYTES: Final = 112
 #: times its size.
 INFLATE_TURN_BYTES: Final = 256 * 1024
 
+#: After so many messages, too: one read can bring tens of thousands.
+TURN_MESSAGES: Final = 256
+
 _WAITING_FOR_TURN: Final = -1
 
 
@@ -216,6 +219,11 @@ class WebSocketConnection(SocketWriter):
         self._nbytes += len(data)
         if self._packets >= self._report_packets or self._nbytes >= self._report_bytes:
             self._report()
+        if count > TURN_MESSAGES:
+            self._set_aside(found)
+            if self._takes_messages and self._kept is not None:
+                self._hand_over(self._kept)
+            return
         messages = iter(found)
         for opcode, payload in messages:
             if opcode == TEXT:
@@ -279,8 +287,13 @@ class WebSocketConnection(SocketWriter):
 
     def _hand_over(self, kept: _Kept) -> None:
         kept.is_in_hand = True
+        left = TURN_MESSAGES
         try:
             while self._takes_messages and kept.messages:
+                if not left:
+                    self._wait_for_turn()
+                    break
+                left -= 1
                 opcode, payload = kept.take()
                 if opcode == TEXT:
                     self.text_received(payload)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from transports.engine import Engine
 from transports.protocol.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from transports.session import Session
 from transports.websocket import WebSocketPort
+from transports.websocket_connection import TURN_MESSAGES
 
 CLOSE_FRAME = client_frame(CLOSE, b"\x03\xe8")
 
@@ -53,7 +55,10 @@ class Peer:
 
 @pytest.fixture
 def peer(loop: FakeLoop, make_engine: Callable[..., Engine]) -> Peer:
-    engine = make_engine(max_http_buffer_size=1000)
+    return connect(loop, make_engine(max_http_buffer_size=1000))
+
+
+def connect(loop: FakeLoop, engine: Engine) -> Peer:
     exchange = FakeExchange(request("EIO=4&transport=websocket", headers=WEBSOCKET_HEADERS))
     engine.handle(exchange)
     loop.settle()
@@ -109,11 +114,11 @@ def test_pause_after_every_message_of_a_large_chunk_keeps_order_and_depth(peer: 
         peer.port.resume_reading()
         resumes += 1
     assert peer.got == [str(n) for n in range(count)]
-    assert resumes == count - 1
+    assert resumes == count
     assert peer.deepest < 100
 
 
-def test_pause_and_resume_inside_of_a_delivery_keep_order_and_depth(peer: Peer) -> None:
+def test_pause_and_resume_inside_of_a_delivery_keep_order_and_depth(loop: FakeLoop, peer: Peer) -> None:
     def wink(_: Any) -> None:
         peer.port.pause_reading()
         peer.port.resume_reading()
@@ -121,13 +126,34 @@ def test_pause_and_resume_inside_of_a_delivery_keep_order_and_depth(peer: Peer) 
     peer.on_message = wink
     peer.receive(texts(*range(3000)))
     peer.on_message = lambda data: peer.port.pause_reading() if data == "3000" else wink(data)
+    loop.settle()
     peer.receive(texts(*range(3000, 6000)))
+    loop.settle()
     assert peer.got[-1] == "3000"
     peer.port.resume_reading()
+    loop.settle()
     assert peer.got == [str(n) for n in range(6000)]
     assert peer.deepest < 100
     assert not peer.transport.is_reading_paused
     assert peer.port.buffered_in() == 0
+
+
+def test_many_messages_of_one_read_leave_the_others_turns(loop: FakeLoop, make_engine: Callable[..., Engine]) -> None:
+    peer = connect(loop, make_engine(packets_per_second=0, bytes_per_second=0))
+    turns: list[int] = []
+
+    def turn() -> None:
+        turns.append(len(peer.got))
+        if len(peer.got) < 1000:
+            loop.call_soon(turn)
+
+    loop.call_soon(turn)
+    peer.receive(texts(*range(1000)), client_frame(3))
+    loop.settle()
+    assert peer.got == [str(number) for number in range(1000)]
+    assert turns[0] == TURN_MESSAGES
+    assert all(later - earlier <= TURN_MESSAGES for earlier, later in pairwise(turns))
+    assert peer.session.close_reason == "parse error", "what follows them keeps its place"
 
 
 def test_pausing_and_resuming_twice_is_once(peer: Peer) -> None:
