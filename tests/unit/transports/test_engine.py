@@ -117,6 +117,23 @@ def test_fault_of_one_connection_does_not_keep_the_others_from_theirs(
     assert broken.close_reason == "transport error"
 
 
+def test_many_sessions_are_written_to_in_portions_with_turns_between(
+    engine: Engine, open_session: Open, loop: FakeLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("transports.engine.FLUSH_AT_A_TIME", 2)
+    sessions, ports = opened(engine, open_session, 5)
+    engine.broadcast(sessions, text("4a"))
+    loop.turn()
+    assert [port.written for port in ports] == [[b"4a"], [b"4a"], [], [], []]
+    engine.broadcast(sessions, text("4b"))
+    loop.turn()
+    assert [port.written for port in ports] == [[b"4a"], [b"4a"], [b"4a", b"4b"], [b"4a", b"4b"], []]
+    assert engine.turn_bytes > 0, "whoever sends on and on gives way"
+    loop.settle()
+    assert [port.written for port in ports] == [[b"4a", b"4b"]] * 5
+    assert engine.turn_bytes == 0
+
+
 def test_turn_bytes_count_each_recipient_until_the_flush(engine: Engine, open_session: Open, loop: FakeLoop) -> None:
     sessions, _ = opened(engine, open_session, 3)
     message = text("4a")
