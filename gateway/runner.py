@@ -188,9 +188,9 @@ async def run(
         if tune_collector:
             collector.tune()
             bursts.start()
-        if print is not None:
-            print(f"======== Running on {', '.join(sorted(_address(site) for site in started))} ========")
         async with stop_signals() if handle_signals else contextlib.nullcontext(asyncio.Event()) as stopped:
+            if print is not None:  # from now on it may be told to stop
+                print(f"======== Running on {', '.join(sorted(_address(site) for site in started))} ========")
             await stopped.wait()
         logger.info(
             "stopping: %d clients are told to reconnect", sum(len(engine.sockets) for engine in engines.values())
