@@ -73,7 +73,7 @@ class HandlerRunner:
             return
         try:
             result = target.handler(*target.prefix, *data)
-            if type(result) is CoroutineType:
+            if type(result) is CoroutineType and server.async_handlers:
                 result = server.eio.starter.begin(result)
                 if type(result) is Suspended:
                     self._begin(member.session, nbytes)

@@ -359,8 +359,9 @@ def test_result_that_cannot_be_sent_is_logged_and_no_more(
     assert not client.session.closed
 
 
+@pytest.mark.parametrize("is_known", [True, False])
 def test_handlers_of_one_client_take_turns_where_they_are_not_concurrent(
-    make_server: MakeServer, join: Join, loop: FakeLoop
+    make_server: MakeServer, join: Join, loop: FakeLoop, is_known: bool
 ) -> None:
     server = make_server(async_handlers=False)
     seen: list[Any] = []
@@ -369,7 +370,8 @@ def test_handlers_of_one_client_take_turns_where_they_are_not_concurrent(
         await asyncio.sleep(1)
         seen.append(("slow", value))
 
-    server.on("slow", slow)
+    # Also where nobody can know that it returns a coroutine.
+    server.on("slow", slow if is_known else lambda sid, value: slow(sid, value))
     server.on("quick", lambda sid, value: seen.append(("quick", value)))
     client, other = join(server), join(server)
     client.send('2["slow",1]', '2["quick",2]', '2["slow",3]', '2["quick",4]')
@@ -377,6 +379,25 @@ def test_handlers_of_one_client_take_turns_where_they_are_not_concurrent(
     assert seen == [("quick", 5)]
     loop.advance(5)
     assert seen[1:] == [("slow", 1), ("quick", 2), ("slow", 3), ("quick", 4)]
+
+
+def test_coroutines_begin_before_the_next_event_is_read_whatever_the_handler_is(
+    server: gateway.Server, join: Join, loop: FakeLoop
+) -> None:
+    seen: list[Any] = []
+
+    async def coroutine(sid: str, value: int) -> int:
+        seen.append(value)
+        return value
+
+    server.on("known", coroutine)
+    server.on("unknown", lambda sid, value: coroutine(sid, value))
+    server.on("plain", lambda sid, value: seen.append(value))
+    client = join(server)
+    client.send('21["known",1]', '2["plain",2]', '23["unknown",3]', '2["plain",4]')
+    assert seen == [1, 2, 3, 4]
+    assert client.received() == ["31[1]", "33[3]"]
+    assert server.eio._tasks == set()
 
 
 def test_concurrent_handlers_begin_in_order(server: gateway.Server, join: Join) -> None:
