@@ -187,6 +187,20 @@ Carrier_is_free(Carrier *self)
     return is_awaited < 0 ? -1 : 1;
 }
 
+/* What was carried has ended: no cycle of carrier and task is left for the collector. An exception that is being
+ * raised stays. */
+static void
+Carrier_end(Carrier *self)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    Py_CLEAR(self->coroutine);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->wake);
+    Py_CLEAR(self->task);
+    PyErr_Restore(type, error, traceback);
+}
+
 static PySendResult
 Carrier_am_send(PyObject *object, PyObject *value, PyObject **result)
 {
@@ -195,7 +209,12 @@ Carrier_am_send(PyObject *object, PyObject *value, PyObject **result)
         PyObject *sent = self->has_begun ? value : Py_None;
         self->has_begun = 1;
         PyObject *coroutine = Py_NewRef(self->coroutine);
-        const PySendResult status = send_inside(self->context, coroutine, sent, result);
+        PyObject *context = Py_NewRef(self->context);
+        const PySendResult status = send_inside(context, coroutine, sent, result);
+        if (status != PYGEN_NEXT) {
+            Carrier_end(self);
+        }
+        Py_DECREF(context);
         Py_DECREF(coroutine);
         return status;
     }
@@ -251,6 +270,9 @@ Carrier_throw(Carrier *self, PyObject *const *args, Py_ssize_t count)
             PyErr_WriteUnraisable(self->context);
         }
         PyErr_Restore(type, error, traceback);
+    }
+    if (result == NULL) {
+        Carrier_end(self);
     }
     Py_DECREF(coroutine);
     return result;

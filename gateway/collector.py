@@ -62,6 +62,7 @@ class BurstWatch:
         opened, are_open = self._opened(), self._are_open()
         new, self._opened_before = opened - self._opened_before, opened
         if new >= BURST:
+            gc.collect(1)  # what is young and garbage is not to be kept
             gc.freeze()
             self._frozen = are_open
         elif self._frozen and are_open * 2 < self._frozen:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tidegate.handlers")
 
 
+_FOR_HANDLERS: Final = Hold.HANDLERS | Hold.ALL_HANDLERS
+
 #: Of ``max_buffered_bytes``, what the large events of one connection may take. More than one, since a ``Router`` ends
 #: the session of whoever makes its handlers' queue as long as that.
 BYTES_FACTOR: Final = 2
@@ -130,9 +132,10 @@ class HandlerRunner:
             self._hold(session, Hold.ALL_HANDLERS)
 
     def _hold(self, session: Session, cause: Hold) -> None:
-        if not session.is_held:
+        intake = session.intake
+        if not intake.holds & _FOR_HANDLERS:
             self._server.eio.counters.held_for_handlers += 1
-        session.intake.hold(cause)
+        intake.hold(cause)
 
     def _end(self, session: Session, nbytes: int = 0) -> None:
         client: Client = session.application

@@ -394,62 +394,63 @@ class Server(socketio.AsyncServer):
 
     def message_received(self, session: Session, data: str | bytes) -> None:
         client: Client = session.application
-        if self._reads_plain_events and client.awaited is None:
-            event = codec.read_event(data)
-            if event is not None:
-                namespace, ack_id, given = event
-                member = client.members.get(namespace)
-                if member is not None and member.state is CONNECTED:
-                    nbytes = 0 if len(data) <= LARGE_EVENT_BYTES else codec.decoded_bytes(data)
-                    self._handlers.receive(member, given, ack_id, nbytes)
-                    if nbytes:
-                        self.eio.received_in_part(nbytes)
-                    return
-        self._receive_packet(session, client, data)
-
-    def _receive_packet(self, session: Session, client: Client, data: str | bytes) -> None:
-        nbytes = 0
         try:
-            packet = client.awaited
-            if packet is None:
-                if len(data) > LARGE_EVENT_BYTES:
-                    nbytes = codec.decoded_bytes(data)
-                packet = self.packet_class(encoded_packet=data)
-                if packet.attachment_count:
-                    self._expected_member(session, client, packet)
-                    client.awaited = packet
-                    client.awaited_bytes = len(data)
-                    self._awaits_more(session, nbytes or codec.decoded_bytes(data))
-                    return
-            else:
-                client.awaited_bytes += len(data)
-                if client.awaited_bytes > self._max_attachments_bytes:
-                    raise codec.PacketError(catalogue.ATTACHMENTS_TOO_BIG, limit=self._max_attachments_bytes)
-                if not packet.add_attachment(data):
-                    self._awaits_more(session, len(data))
-                    return
-                client.awaited = None
-                nbytes = len(data) + self._awaits_no_more(session, client)
-            packet_type = packet.packet_type
-            if packet_type == codec.EVENT or packet_type == codec.BINARY_EVENT:
-                member = self._expected_member(session, client, packet)
-                if member is not None:
-                    self._handlers.receive(member, packet.data, packet.id, nbytes)
-                    if nbytes:
-                        self.eio.received_in_part(nbytes)
-            elif packet_type == codec.ACK or packet_type == codec.BINARY_ACK:
-                member = self._expected_member(session, client, packet)
-                if member is not None:
-                    self.manager.acknowledge(member, packet.id, packet.data)
-            elif packet_type == codec.CONNECT:
-                self._receive_connect(session, client, packet)
-            else:
-                self._receive_disconnect(client, packet.namespace or "/")
+            if self._reads_plain_events and client.awaited is None:
+                event = codec.read_event(data)
+                if event is not None:
+                    namespace, ack_id, given = event
+                    member = client.members.get(namespace)
+                    if member is not None and member.state is CONNECTED:
+                        nbytes = 0 if len(data) <= LARGE_EVENT_BYTES else codec.decoded_bytes(data)
+                        self._handlers.receive(member, given, ack_id, nbytes)
+                        if nbytes:
+                            self.eio.received_in_part(nbytes)
+                        return
+            self._receive_packet(session, client, data)
         except codec.PacketError as error:
             self._fail(session, error)
         except (ValueError, TypeError, LookupError, RecursionError) as error:  # of a packet class of the application
             logger.info("packet class of the application: %s", error)
             self._fail(session, codec.PacketError(catalogue.CUSTOM_PACKET))
+
+    def _receive_packet(self, session: Session, client: Client, data: str | bytes) -> None:
+        """Raises: PacketError, and what a packet class of the application raises."""
+        nbytes = 0
+        packet = client.awaited
+        if packet is None:
+            if len(data) > LARGE_EVENT_BYTES:
+                nbytes = codec.decoded_bytes(data)
+            packet = self.packet_class(encoded_packet=data)
+            if packet.attachment_count:
+                self._expected_member(session, client, packet)
+                client.awaited = packet
+                client.awaited_bytes = len(data)
+                self._awaits_more(session, nbytes or codec.decoded_bytes(data))
+                return
+        else:
+            client.awaited_bytes += len(data)
+            if client.awaited_bytes > self._max_attachments_bytes:
+                raise codec.PacketError(catalogue.ATTACHMENTS_TOO_BIG, limit=self._max_attachments_bytes)
+            if not packet.add_attachment(data):
+                self._awaits_more(session, len(data))
+                return
+            client.awaited = None
+            nbytes = len(data) + self._awaits_no_more(session, client)
+        packet_type = packet.packet_type
+        if packet_type == codec.EVENT or packet_type == codec.BINARY_EVENT:
+            member = self._expected_member(session, client, packet)
+            if member is not None:
+                self._handlers.receive(member, packet.data, packet.id, nbytes)
+                if nbytes:
+                    self.eio.received_in_part(nbytes)
+        elif packet_type == codec.ACK or packet_type == codec.BINARY_ACK:
+            member = self._expected_member(session, client, packet)
+            if member is not None:
+                self.manager.acknowledge(member, packet.id, packet.data)
+        elif packet_type == codec.CONNECT:
+            self._receive_connect(session, client, packet)
+        else:
+            self._receive_disconnect(client, packet.namespace or "/")
 
     def _awaits_more(self, session: Session, nbytes: int) -> None:
         """So much more of a packet is kept until its attachments have come."""

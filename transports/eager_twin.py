@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, Final
 
@@ -171,10 +171,9 @@ class _Carrier(Coroutine[Any, Any, None]):
                 raise StopIteration
             self._wake = self._loop.create_future()
             return self._wake.__await__().send(None)
-        if self._has_begun:
-            return context.run(coroutine.send, value)
+        sent = value if self._has_begun else None
         self._has_begun = True
-        return context.run(coroutine.send, None)
+        return self._step(context, coroutine.send, sent)
 
     def throw(self, error: Any, value: Any = None, traceback: Any = None) -> Any:
         coroutine, context = self._coroutine, self._context
@@ -182,7 +181,16 @@ class _Carrier(Coroutine[Any, Any, None]):
             raise error
         if not self._has_begun:
             self.send(None)
-        return context.run(coroutine.throw, error)
+        return self._step(context, coroutine.throw, error)
+
+    def _step(self, context: Context, step: Callable[[Any], Any], value: Any) -> Any:
+        try:
+            return context.run(step, value)
+        except BaseException:
+            # It has ended: no cycle of carrier and task is left for the collector.
+            self._coroutine = self._context = self._wake = None
+            del self.task
+            raise
 
     def close(self) -> None:
         if self._coroutine is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from typing import Any, ClassVar, Protocol
@@ -31,6 +32,7 @@ from .loop_lag import LoopLag
 from .negotiation import Negotiator
 from .outbound import LongerRun, OutboundMessage, Run
 from .ports import HttpExchange
+from .protocol.lifecycle import CLOSED
 from .refusal_log import RefusalLog
 from .refusals import Refusal
 from .request import HttpRequest
@@ -166,7 +168,7 @@ class Engine(engineio.AsyncServer):
             if not value >= 0:
                 raise ValueError(f"{name} must be 0 (no limit) or more, not {value!r}")
         self.transports: list[str] = chosen
-        self.max_payload_bytes = max_http_buffer_size
+        self.max_payload_bytes = int(min(max_http_buffer_size, sys.maxsize))
         self.max_buffered_bytes = max_buffered_bytes
         self.write_through_bytes = min(WRITE_THROUGH_BYTES, max_buffered_bytes)
         self.upgrade_timeout_s = upgrade_timeout
@@ -287,6 +289,10 @@ class Engine(engineio.AsyncServer):
         self._answered = []
         for session in list(self.sockets.values()):
             self.forget(session)
+            # Its connection has ended with the loop, and its descriptor may be another's by now.
+            session.port = None
+            session.state = CLOSED
+            session.stuck_bytes = 1  # sends whoever broadcasts by way of has_grown, which refuses
         self.is_draining = False
 
     def create_session(self, request: HttpRequest) -> Session:

@@ -37,8 +37,12 @@ def flush_sessions(sessions: Iterable[Session]) -> None:
         run, port = session.run, session.port
         if type(port) is WebSocketPort and port.direct_fd != NO_FD and run is not None and session.is_plain():
             if run is not last or port.deflate is not deflate:
+                try:
+                    data = run.frames if port.deflate is None else run.deflated_frames(port.deflate)
+                except Exception:  # noqa: BLE001 - met once more, and logged, below
+                    others.append(session)
+                    continue
                 last, deflate = run, port.deflate
-                data = run.frames if deflate is None else run.deflated_frames(deflate)
             session.run = None
             writers.append(port)
             fds.append(port.direct_fd)

@@ -11,10 +11,13 @@ Without the accelerator, on TLS and on loops that are not known, everything goes
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Final
 
 from .accelerator import accelerator
+
+logger = logging.getLogger("tidegate.socket_writer")
 
 #: No descriptor: the transport has to be asked.
 NO_FD: Final = -1
@@ -92,7 +95,13 @@ def _descriptor(transport: asyncio.Transport) -> int:
 def send_each(writers: Sequence[SocketWriter], fds: list[int], data: list[bytes]) -> None:
     """Write to each of ``writers``, whose ``direct_fd`` is in ``fds``, what is for it in ``data``."""
     for index, sent in _send_each(fds, data) if fds else ():
-        writers[index].send_rest(data[index], sent)
+        try:
+            writers[index].send_rest(data[index], sent)
+        except Exception:  # a message that was sent in part cannot be followed by another
+            logger.exception("the rest of a message could not be written")
+            transport = writers[index]._transport
+            if transport is not None:
+                transport.abort()
 
 
 def _no_send(fd: int, data: bytes) -> int:

@@ -302,7 +302,9 @@ class WebSocketConnection(SocketWriter):
                 else:
                     self._receive_other(opcode, payload)  # type: ignore[arg-type]
         except BaseException:
-            self.abort()  # as the loop does where data_received raises: the next message may not pass this one
+            # As the loop does where data_received raises: the next message may not pass this one, and whoever reads
+            # from here is told of the end.
+            WebSocketConnection.abort(self)
             raise
         kept.is_in_hand = False
         if self._takes_messages:

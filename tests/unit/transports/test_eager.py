@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import weakref
 from collections.abc import AsyncIterator, Awaitable
@@ -151,6 +152,38 @@ async def test_nothing_keeps_what_has_ended(starter: EagerStarter) -> None:
     del ended
     gc.collect()
     assert gone() is None
+
+
+async def test_what_has_ended_is_freed_without_the_collector(starter: EagerStarter) -> None:
+    """Or a burst of handlers that suspend would leave as many cycles of tasks and contexts."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise LookupError("gone")
+
+    async def swallows(begun: Any) -> None:
+        with contextlib.suppress(LookupError):
+            await begun
+
+    gc.collect()
+    gc.disable()
+    try:
+        tasks = weakref.WeakSet[asyncio.Task[Any]]()
+        for coroutine in (waits(asyncio.sleep(0)), fails()):
+            begun = starter.begin(coroutine)
+            task = begun.carry(swallows(begun))
+            tasks.add(task)
+            await asyncio.wait((task,))
+        cancelled = starter.begin(waits(asyncio.sleep(60)))
+        task = cancelled.carry(waits(cancelled))
+        tasks.add(task)
+        task.cancel()
+        await asyncio.wait((task,))
+        del begun, cancelled, task, coroutine
+        await asyncio.sleep(0)
+        assert len(tasks) == 0
+    finally:
+        gc.enable()
 
 
 async def test_outside_of_any_task_none_is_current_afterwards(starter: EagerStarter) -> None:

@@ -1,14 +1,23 @@
 """The engine: broadcasts, handlers, the end."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.unit.transports.engine_doubles import WEBSOCKET_HEADERS, FakeExchange, FakeLoop, FakePort, text
+from tests.unit.transports.engine_doubles import (
+    WEBSOCKET_HEADERS,
+    FakeExchange,
+    FakeLoop,
+    FakePort,
+    client_frame,
+    text,
+)
 from transports.engine import Engine
 from transports.outbound import OutboundMessage
+from transports.protocol.frames import TEXT, FrameParser
 from transports.protocol.lifecycle import State
 from transports.session import Session
 
@@ -347,3 +356,35 @@ def test_message_with_attachments_stays_together(engine: Engine, open_session: O
     engine.broadcast([session], text("4b"))
     loop.turn()
     assert port.written == [b'451-["a"]', b"\x01", b"4b"]
+
+
+@pytest.mark.parametrize("limit", [1e6, 1.5e6, math.inf, 2**80])
+def test_any_number_is_a_limit_of_messages(make_engine: Callable[..., Engine], limit: float) -> None:
+    engine = make_engine(max_http_buffer_size=limit)
+    assert type(engine.max_payload_bytes) is int
+    parser = FrameParser(engine.max_payload_bytes)
+    assert parser.feed(client_frame(TEXT, "a")) == [(TEXT, "a")]
+    assert parser.error is None
+
+
+def test_message_that_cannot_be_encoded_costs_the_sessions_it_is_for_and_no_others(
+    engine: Engine, loop: FakeLoop, ask: Callable[..., FakeExchange], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(run: Any) -> bytes:
+        raise MemoryError
+
+    opened = [ask(engine, "EIO=4&transport=websocket", headers=WEBSOCKET_HEADERS) for _ in range(3)]
+    first, second, third = engine.sockets.values()
+    for session in (first, second, third):
+        assert session.port is not None
+        session.port.direct_fd = 1 << 20  # type: ignore[attr-defined]
+    sent: list[Any] = []
+    monkeypatch.setattr("transports.flushing.send_each", lambda writers, fds, data: sent.extend(data))
+    engine.broadcast([first, third], text("4well"))
+    engine.post(second, bad := text("4bad"))
+    monkeypatch.setattr(type(bad), "frames", property(lambda run: broken(run) if run is bad else b"well"))
+    loop.turn()
+    assert sent == [b"well", b"well"]
+    assert [session.close_reason for session in (first, second, third)] == ["", "transport error", ""]
+    assert not any(session.is_queued for session in (first, second, third))
+    assert len(opened) == 3

@@ -156,6 +156,21 @@ def test_many_messages_of_one_read_leave_the_others_turns(loop: FakeLoop, make_e
     assert peer.session.close_reason == "parse error", "what follows them keeps its place"
 
 
+def test_fault_in_handing_over_ends_the_session(loop: FakeLoop, peer: Peer) -> None:
+    def fault(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    peer.port.pause_reading()
+    peer.receive(texts("a", "b"))
+    peer.on_message = fault
+    with pytest.raises(KeyboardInterrupt):
+        peer.port.resume_reading()
+    peer.port.connection_lost(None)
+    loop.settle()
+    assert peer.session.closed
+    assert peer.got == ["a"]
+
+
 def test_pausing_and_resuming_twice_is_once(peer: Peer) -> None:
     peer.port.resume_reading()
     peer.port.pause_reading()
