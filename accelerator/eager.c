@@ -30,6 +30,18 @@ static const struct {
 
 /* ---- what the three types share ---------------------------------------------------------------------------- */
 
+/* Exit `context`, keeping the exception that is being raised. */
+static void
+leave_context(PyObject *context)
+{
+    PyObject *type, *error, *traceback;
+    PyErr_Fetch(&type, &error, &traceback);
+    if (PyContext_Exit(context) < 0) {
+        PyErr_WriteUnraisable(context);
+    }
+    PyErr_Restore(type, error, traceback);
+}
+
 /* Send to `coroutine` inside of `context`. */
 static PySendResult
 send_inside(PyObject *context, PyObject *coroutine, PyObject *value, PyObject **result)
@@ -39,12 +51,7 @@ send_inside(PyObject *context, PyObject *coroutine, PyObject *value, PyObject **
         return PYGEN_ERROR;
     }
     const PySendResult status = PyIter_Send(coroutine, value, result);
-    PyObject *type, *error, *traceback;
-    PyErr_Fetch(&type, &error, &traceback);
-    if (PyContext_Exit(context) < 0) {
-        PyErr_WriteUnraisable(context);
-    }
-    PyErr_Restore(type, error, traceback);
+    leave_context(context);
     return status;
 }
 
@@ -264,12 +271,7 @@ Carrier_throw(Carrier *self, PyObject *const *args, Py_ssize_t count)
     PyObject *result = NULL;
     if (PyContext_Enter(self->context) == 0) {
         result = PyObject_CallMethodOneArg(coroutine, name_throw, args[0]);
-        PyObject *type, *error, *traceback;
-        PyErr_Fetch(&type, &error, &traceback);
-        if (PyContext_Exit(self->context) < 0) {
-            PyErr_WriteUnraisable(self->context);
-        }
-        PyErr_Restore(type, error, traceback);
+        leave_context(self->context);
     }
     if (result == NULL) {
         Carrier_end(self);
