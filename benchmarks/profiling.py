@@ -4,15 +4,14 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from benchmarks import plan
 from benchmarks.measure import SIOLOAD, Cores, raise_descriptor_limit
-from benchmarks.peers import BUILD, HERE, PEERS, TIDEGATE, Peer, PeerError, running
+from benchmarks.peers import BUILD, HERE, PEERS, TIDEGATE, Peer, PeerError, exit_on_sigterm, running
 from benchmarks.plan import Cell, Timing
 from benchmarks.profilers import Profiler, ProfilerError, available
 
@@ -21,7 +20,7 @@ CONNECTS_PER_SECOND = 3000  # a connect has no duration of its own: this many ar
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, _leave)  # so that the server and the load under way are ended
+    exit_on_sigterm()
     options = _options()
     cells = {cell.name: cell for cell in plan.CELLS if TIDEGATE in cell.peers}
     if options.cell not in cells:
@@ -126,10 +125,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="(benchmarks/build/profiles/CELL; it is emptied)")
     parser.add_argument("--no-open", action="store_true", help="only print, even where there is a display")
     return parser.parse_args()
-
-
-def _leave(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,14 @@ import argparse
 import json
 import os
 import platform
-import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from benchmarks import charts, document, plan, table, targets
 from benchmarks.measure import SIOLOAD, CellResult, Cores, measure_cell
-from benchmarks.peers import PEERS, TIDEGATE
+from benchmarks.peers import PEERS, TIDEGATE, exit_on_sigterm
 
 
 def main() -> int:
@@ -28,7 +27,7 @@ def main() -> int:
     if not SIOLOAD.exists():
         print("the load generator is not built; scripts/bench does that", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, _leave)  # so that a peer under way is ended
+    exit_on_sigterm()
     cores = Cores.of_this_machine()
     if cores.server == cores.load:
         _tell("only one core: server and load share it, and ratios say less")
@@ -108,10 +107,6 @@ def _cpu_model() -> str:
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _leave(number: int, _frame: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The servers that are measured: how each is started, asked for its version, and ended."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +19,11 @@ NODE_MODULES = HERE.parent / "node_modules"
 BUN_MODULES = HERE.parent / "bun" / "node_modules"
 START_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 5
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end this program as an error would, so that what it has started is ended too."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
 
 class PeerError(Exception):
