@@ -84,6 +84,9 @@ PURE = [
     "transports.request",
 ]
 
+#: Those of ``gateway``.
+PURE_OF_GATEWAY = ["gateway.once"]
+
 #: Who may know a library: everything else goes by way of them.
 LIBRARIES = {
     "engineio": {"transports.engine"},
@@ -125,6 +128,11 @@ def test_pure_modules_know_no_clock_no_loop_and_no_chance(name: str) -> None:
         own = own_module(found.name)
         if own is not None and own != "transports":
             assert own in PURE or own.startswith("transports.protocol"), f"{name} imports {own}, which is above it"
+
+
+@pytest.mark.parametrize("name", PURE_OF_GATEWAY)
+def test_pure_modules_of_the_gateway_import_nothing_of_ours(name: str) -> None:
+    assert not roots(name) & (IMPURE | {"gateway", "transports"})
 
 
 def test_every_module_of_transports_has_its_layer() -> None:
