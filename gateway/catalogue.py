@@ -23,6 +23,11 @@ def _dropped(name: str, message: str, when: str, level: int = logging.INFO) -> R
     return Refusal(name, Door.SOCKET, when, message, Ends.MESSAGE, Retry.NO, level=level)
 
 
+def _answered(name: str, message: str, when: str, retry: Retry = Retry.NO, level: int = logging.INFO) -> Refusal:
+    """The ack of a message sent with ``tidegate:once`` is a number other than 0 and ``{"message": ...}``."""
+    return Refusal(name, Door.SOCKET, when, message, Ends.ANSWERED, retry, level=level)
+
+
 # -- packets -----------------------------------------------------------------------------------------------------
 
 UNKNOWN_TYPE = _packet("unknown_socket_packet", "unknown packet type", "the type is not one of the ASCII digits 0 to 6")
@@ -126,6 +131,44 @@ TOO_MANY_ROOMS = _dropped(
     "a handler puts a connection into more than `max_rooms` rooms: it gets `TooManyRoomsError`, and the client as ack "
     'its `{"message": ...}`',
     logging.WARNING,
+)
+
+# -- messages sent with tidegate:once ----------------------------------------------------------------------------
+
+EVENT_FAILED = _answered("event_failed", "Internal server error", "number 1: the handler of the message raised")
+ONCE_SETTLED = _answered(
+    "once_settled",
+    "message {number} was settled before, and its answer is forgotten",
+    "number 3: a copy of a message below the highest floor of its stream",
+)
+BAD_ONCE = _answered(
+    "bad_once",
+    "malformed tidegate:once: {fault}",
+    "number 4: stream, number, floor or event are not as they must be. Without an ack id the message is dropped",
+)
+ONCE_OUTSTANDING = _answered(
+    "once_outstanding",
+    "{limit} messages of the stream are not settled",
+    "number 4: a message is that far above the floor of its stream",
+    Retry.LATER,
+)
+TOO_MANY_STREAMS = _answered(
+    "too_many_streams",
+    "{limit} streams of one client are allowed",
+    "number 4: a client sends messages of more streams than that in one namespace",
+    level=logging.WARNING,
+)
+ONCE_FULL = _answered(
+    "once_full",
+    "the server remembers as many messages as it may",
+    "number 4: `max_once_streams` or `max_once_bytes` is reached, and handlers of all streams run",
+    Retry.LATER,
+    logging.WARNING,
+)
+COPY_GIVEN_UP = _dropped(
+    "copy_given_up",
+    "a copy of message {number} is not answered: {limit} newer ones wait",
+    "more copies of one message wait for its handler than that: the newest are answered",
 )
 
 #: All rows, those of the layer below first.

@@ -9,6 +9,7 @@ Spec: Socket.IO v5, "Packet encoding".
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from math import isfinite
@@ -256,6 +257,38 @@ def ack(namespace: str, ack_id: int, values: list[Any]) -> OutboundMessage:
         return to_outbound(JsonPacket(ACK, values, namespace, ack_id))
     head = b"43%d" % ack_id if namespace == "/" else f"43{namespace},{ack_id}".encode()
     return OutboundMessage(head + body)
+
+
+class KeptAck:
+    """An ack as it was when it was made, for any number of ack ids. ``nbytes``: what it takes.
+
+    Raises: TypeError, ValueError and, with a packet class of the application, others for data that cannot be sent.
+    """
+
+    __slots__ = ("_attachments", "_body", "_head", "_packet", "nbytes")
+
+    def __init__(self, packet_class: Any, namespace: str, values: list[Any]) -> None:
+        packet = packet_class(ACK, data=values, namespace=namespace)
+        if isinstance(packet, JsonPacket):
+            self._packet = None
+            text, self._attachments = packet.encode_parts()
+            end = 1 + (len(b"%d-" % len(self._attachments)) if self._attachments else 0)
+            if namespace != "/":
+                end += len(namespace.encode()) + 1
+            self._head, self._body = b"4" + text[:end], text[end:]
+            self.nbytes = len(text) + sum(map(len, self._attachments))
+        else:
+            encoded = packet.encode()
+            self.nbytes = sum(map(len, encoded)) if isinstance(encoded, list) else len(encoded)
+            packet.data = copy.deepcopy(packet.data)  # the handler's objects may change
+            self._packet = packet
+
+    def message(self, ack_id: int) -> OutboundMessage:
+        """The answer under this id."""
+        if self._packet is None:
+            return OutboundMessage(b"%b%d%b" % (self._head, ack_id, self._body), self._attachments)
+        self._packet.id = ack_id
+        return to_outbound(self._packet)
 
 
 def json_packet_with(module: Any) -> type[JsonPacket]:

@@ -21,7 +21,7 @@ from transports.reasons import HANDLER_FAILED, TOO_MANY_EVENTS
 
 from .codec import EVENT, RESERVED_EVENTS, to_outbound
 from .delivery import RELIABLE, VOLATILE, Delivery, conflated
-from .dispatch import NOT_HANDLED
+from .dispatch import CANCELLED, FAILED, NOT_HANDLED
 from .members import Member, PendingAck
 
 if TYPE_CHECKING:
@@ -463,22 +463,22 @@ class Link:
                     type(self.connection).__name__,
                 )
                 self._session.fail(TOO_MANY_EVENTS)
-                return NOT_HANDLED
+                return CANCELLED
         return turns.run(lambda: self._handle(name, arguments), nbytes)
 
     def _handle(self, name: Any, arguments: tuple[Any, ...]) -> Any:
         if self.drops_events:
-            return NOT_HANDLED
+            return CANCELLED
         try:
             result = self._call(name, arguments)
         except EventArgumentsError as error:
             logger.error("event %r does not fit its handler: %s", name, str(error).encode("unicode_escape").decode())  # noqa: TRY400 - the client's mistake
             self._session.fail(HANDLER_FAILED)
-            return NOT_HANDLED
+            return FAILED
         except Exception:  # the application's handler
             logger.exception(_FAILED, f"handler of {name!r}", type(self.connection).__name__)
             self._session.fail(HANDLER_FAILED)
-            return NOT_HANDLED
+            return FAILED
         return self._finish(f"handler of {name!r}", result) if inspect.isawaitable(result) else result
 
     def _call(self, name: Any, arguments: tuple[Any, ...]) -> Any:
@@ -495,7 +495,7 @@ class Link:
         except Exception:  # the application's
             logger.exception(_FAILED, what, type(self.connection).__name__)
             self._session.fail(HANDLER_FAILED)
-            return NOT_HANDLED
+            return FAILED
 
     # -- end -------------------------------------------------------------------------------------------
 

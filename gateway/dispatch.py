@@ -28,13 +28,22 @@ MAX_REMEMBERED: Final = 10_000
 MAX_REMEMBERED_LENGTH: Final = 200
 
 
-class _NotHandled:
+class Unanswered:
+    """In place of a handler's result: a plain event gets no ack. One sent with ``tidegate:once`` is told why."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
     def __repr__(self) -> str:
-        return "NOT_HANDLED"
+        return self._name
 
 
-#: Returned by a handler: nobody has handled the event, and the client that asked for an ack gets none.
-NOT_HANDLED: Final = _NotHandled()
+#: Returned by a handler: nobody has handled the event.
+NOT_HANDLED: Final = Unanswered("NOT_HANDLED")
+#: The handler raised, which has been logged.
+FAILED: Final = Unanswered("FAILED")
+#: The handler did not run, or was cancelled: should the event come again, it may.
+CANCELLED: Final = Unanswered("CANCELLED")
 
 RESERVED: Final = ("connect", "disconnect")
 

@@ -21,9 +21,10 @@ from transports.intake import Hold
 from transports.session import Session
 
 from . import catalogue
-from .dispatch import Target
+from .dispatch import CANCELLED, FAILED, NOT_HANDLED, Target
 from .members import Member
 from .middleware import EventRefusedError
+from .once_events import ONCE_EVENT, OnceMessage, shortened
 
 if TYPE_CHECKING:
     from .clients import Client
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tidegate.handlers")
 
+
+#: Of a plain event, or what stands in its place.
+AckId = int | OnceMessage | None
 
 _FOR_HANDLERS: Final = Hold.HANDLERS | Hold.ALL_HANDLERS
 
@@ -50,28 +54,39 @@ class HandlerRunner:
         # Looked at for every event: whether it passes through middleware, or ``_trigger_event`` was replaced.
         self._middlewares = server.event_middlewares.functions
         self._own = server.__dict__
+        self._once = server.once
         self._max_bytes = BYTES_FACTOR * server.eio.max_buffered_bytes
         #: Coroutine handlers that run or wait their turn.
         self.in_flight = 0
         self._held: set[Session] = set()
 
-    def receive(self, member: Member, data: list[Any], ack_id: int | None, nbytes: int = 0) -> None:
+    def receive(self, member: Member, data: list[Any], given_id: int | None, nbytes: int = 0) -> None:
         """An event for ``member``: its name and its arguments. ``nbytes``: about what it takes in memory, where that
         is much.
         """
         server = self._server
+        ack_id: AckId = given_id
         event = data[0]
+        if event == ONCE_EVENT and self._once is not None:
+            ack_id = self._once.receive(member, data, given_id)
+            if ack_id is None:
+                return
+            event = data[0]
         if self._middlewares or "_trigger_event" in self._own:
             arguments = data[1:]
-            self._in_turn(member, lambda: self._handle_slowly(member, event, arguments, ack_id, nbytes), nbytes)
+            pass_and_trigger = self._server.pass_and_trigger
+            self._in_turn(
+                member, lambda: self._finish(member, pass_and_trigger(member, event, arguments), ack_id, nbytes), nbytes
+            )
             return
         target = server.dispatcher.target(event, member.namespace)
         if target is None:
-            server.drop(member, catalogue.UNHANDLED_EVENT, event=event[:100] if isinstance(event, str) else event)
+            server.drop(member, catalogue.UNHANDLED_EVENT, event=shortened(event))
+            server.acknowledge(member, ack_id, NOT_HANDLED)
             return
         data[0] = member.sid
         if not server.async_handlers and (target.is_coroutine or member.turns):
-            self._in_turn(member, lambda: self._run(member, target, data, ack_id, nbytes), nbytes)
+            self._in_turn(member, lambda: self._finish(member, _call(target, data), ack_id, nbytes), nbytes)
             return
         try:
             result = target.handler(*target.prefix, *data)
@@ -88,8 +103,10 @@ class HandlerRunner:
             self._refuse(member, ack_id, refused)
         except Exception:  # the application's handler
             logger.exception("handler of %r failed", event)
+            server.acknowledge(member, ack_id, FAILED)
         except asyncio.CancelledError:
             logger.warning("handler of %r was cancelled before it had waited for anything", event)
+            server.acknowledge(member, ack_id, FAILED)
         else:
             server.acknowledge(member, ack_id, result)
 
@@ -167,46 +184,30 @@ class HandlerRunner:
             finally:
                 turns.popleft()
 
-    async def _run(self, member: Member, target: Target, given: list[Any], ack_id: int | None, nbytes: int) -> None:
-        """``given``: the sid and the event's arguments."""
-        try:
-            result = target.handler(*target.prefix, *given)
-            if inspect.isawaitable(result):
-                result = await result
-            self._server.acknowledge(member, ack_id, result)
-        except EventRefusedError as refused:
-            self._refuse(member, ack_id, refused)
-        except Exception:  # the application's handler
-            logger.exception("event handler failed")
-        finally:
-            self._end(member.session, nbytes)
-
-    async def _finish(self, member: Member, result: Awaitable[Any], ack_id: int | None, nbytes: int) -> None:
+    async def _finish(self, member: Member, result: Awaitable[Any], ack_id: AckId, nbytes: int) -> None:
         try:
             self._server.acknowledge(member, ack_id, await result)
         except EventRefusedError as refused:
             self._refuse(member, ack_id, refused)
-        except Exception:  # the application's handler
-            logger.exception("event handler failed")
-        finally:
-            self._end(member.session, nbytes)
-
-    async def _handle_slowly(
-        self, member: Member, event: Any, arguments: list[Any], ack_id: int | None, nbytes: int
-    ) -> None:
-        """With middleware, or with ``_trigger_event`` replaced, as the admin interface does."""
-        try:
-            result = await self._server.pass_and_trigger(member, event, arguments)
-            self._server.acknowledge(member, ack_id, result)
-        except EventRefusedError as refused:
-            self._refuse(member, ack_id, refused)
         except Exception:  # the application's handler or middleware
-            logger.exception("handler of %r failed", event)
+            logger.exception("event handler failed")
+            self._server.acknowledge(member, ack_id, FAILED)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            is_told = task is not None and task.cancelling()
+            self._server.acknowledge(member, ack_id, CANCELLED if is_told else FAILED)
+            raise
         finally:
             self._end(member.session, nbytes)
 
-    def _refuse(self, member: Member, ack_id: int | None, refused: EventRefusedError) -> None:
+    def _refuse(self, member: Member, ack_id: AckId, refused: EventRefusedError) -> None:
         """A middleware or a handler refuses the event: a client that asked for an ack is told so."""
         if refused.refusal is not None:
             self._server.drop(member, refused.refusal, **refused.fields)
         self._server.acknowledge(member, ack_id, refused.args)
+
+
+async def _call(target: Target, given: list[Any]) -> Any:
+    """``given``: the sid and the event's arguments."""
+    result = target.handler(*target.prefix, *given)
+    return await result if inspect.isawaitable(result) else result

@@ -37,6 +37,7 @@ class Member:
         "is_expelled",
         "namespace",
         "next_ack_id",
+        "once_streams",
         "rooms",
         "session",
         "sid",
@@ -59,6 +60,8 @@ class Member:
         self.is_expelled = False
         self.acks: dict[int, PendingAck] | None = None
         self.next_ack_id = 1
+        #: Those that it has sent messages of (``gateway.once``).
+        self.once_streams: tuple[str, ...] = ()
         #: Handlers that wait for their turn, where events are handled one after the other.
         self.turns: deque[Callable[[], Coroutine[Any, Any, None]]] | None = None
 

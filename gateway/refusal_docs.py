@@ -73,6 +73,8 @@ def _answer(row: Refusal) -> str:
     """The numbers that the client sees, in short."""
     if row.ends is Ends.NAMESPACE:
         return "CONNECT_ERROR"
+    if row.ends is Ends.ANSWERED:
+        return "ack"
     close_code = None if row.door is Door.HTTP else row.close_code
     return ", ".join(str(int(number)) for number in (row.status, close_code) if number is not None) or "-"
 
@@ -108,6 +110,8 @@ _TOLD: Final = {
     "a response of long-polling or xhr-streaming, open when the session ends": "the close packet `1`, which says no "
     "more. A `POST` that caused the end is answered with status and body as well",
     "joining a namespace": '`CONNECT_ERROR` with `{"message": "…"}`, and with `data` where the application gives some',
+    "a message sent with `tidegate:once`": 'its ack, a number and `{"message": "…"}`: see '
+    "[delivery-from-clients.md](delivery-from-clients.md)",
     "a WebSocket handshake": "status and body as for any request; but **browsers show a page nothing of them**, and "
     "the `ws` package of Node.js the status alone. Where the reason matters, begin with HTTP: stock clients do",
 }
@@ -197,6 +201,8 @@ def _sights(row: Refusal) -> list[str]:
     message = template(row)
     if row.ends is Ends.MESSAGE:
         return ["nothing"]
+    if row.ends is Ends.ANSWERED:
+        return [f"ack: `{message}`"]
     if row.ends is Ends.NAMESPACE:
         return [f"`CONNECT_ERROR`: `{message}`"]
     found = []

@@ -31,8 +31,9 @@ from transports import reasons
 from transports.engine import TRANSPORTS, Engine
 from transports.session import Session
 
+from . import limits
 from .connection import ConnectionInfo, Link, SocketConnection
-from .dispatch import NOT_HANDLED
+from .dispatch import CANCELLED
 from .members import Member
 from .server import Server
 from .settings import did_you_mean
@@ -138,7 +139,7 @@ def _server_options() -> set[str]:
         for parameter in inspect.signature(owner.__init__).parameters.values():
             if parameter.kind is not parameter.VAR_KEYWORD and parameter.name != "self":
                 names.add(parameter.name)
-    return names - set(_TAKEN)
+    return (names | set(limits.NAMES)) - set(_TAKEN)
 
 
 def server_settings(user_settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -467,7 +468,7 @@ class Router:
 
     def _receive(self, event: Any, namespace: str, sid: str, *arguments: Any) -> Any | Awaitable[Any]:
         link = self._links.get(sid)
-        return NOT_HANDLED if link is None else link.receive(event, arguments)
+        return CANCELLED if link is None else link.receive(event, arguments)
 
     # -- stats -----------------------------------------------------------------------------------------
 

@@ -28,12 +28,14 @@ from . import catalogue, codec, static_files
 from .acks import BroadcastAnswers, Gathering, as_answer
 from .channels import ChannelManager, as_arguments
 from .clients import Client
-from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher
+from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher, Unanswered
 from .environs import Environs
-from .handlers import HandlerRunner
+from .handlers import AckId, HandlerRunner
 from .limits import Limits
 from .members import CONNECTED, CONNECTING, Member, MemberState
 from .middleware import ConnectMiddleware, EventMiddleware, Middlewares
+from .once import Message
+from .once_events import OnceEvents
 from .remote_socket import RemoteSocket
 
 logger = logging.getLogger("tidegate.server")
@@ -54,7 +56,7 @@ class Server(socketio.AsyncServer):
 
     - ``connect_timeout``: seconds a connection may stay without joining a namespace (45).
     - ``namespaces``: as in python-socketio; see ``of`` for patterns.
-    - those of ``gateway.limits.Limits``: what one connection may make the server keep or run.
+    - those of ``gateway.limits.Limits``: what clients may make the server keep or run.
 
     Raises: TypeError for an unknown option, ValueError for one out of range.
     """
@@ -101,6 +103,7 @@ class Server(socketio.AsyncServer):
         self.dispatcher = Dispatcher(self)
         self._connect_middlewares = Middlewares()
         self.event_middlewares = Middlewares()
+        self.once = OnceEvents(self) if self.limits.once_window_s else None
         self._handlers = HandlerRunner(self)
         self._max_attachments_bytes = max(self.limits.max_attachments_bytes, self.eio.max_payload_bytes)
 
@@ -648,9 +651,13 @@ class Server(socketio.AsyncServer):
             return self.not_handled
         return await self._trigger_event(event, member.namespace, member.sid, *passed)
 
-    def acknowledge(self, member: Member, ack_id: int | None, result: Any) -> None:
+    def acknowledge(self, member: Member, ack_id: AckId, result: Any) -> None:
         """Answer an event with what its handler returned, where the client asked for that."""
-        if ack_id is None or result is NOT_HANDLED or member.state is not CONNECTED:
+        if type(ack_id) is not int:
+            if isinstance(ack_id, Message) and self.once is not None:
+                self.once.settle(member, ack_id, result)
+            return
+        if type(result) is Unanswered or member.state is not CONNECTED:
             return
         try:
             values = as_arguments(result)

@@ -214,6 +214,23 @@ class Settings:
     max_handlers: int = setting(
         20_000, Whole(1, 10**9), "limits", "As max_handlers_per_connection, for all clients together"
     )
+    once_window_s: float = setting(
+        300.0,
+        Duration(0.0),
+        "limits",
+        "Time after its last message for which it is remembered what a client has sent with tidegate:once, so that "
+        "what it sends again is handled once; 0 makes that an event like any other",
+    )
+    max_once_streams: int = setting(
+        100_000,
+        Whole(1, 10**9),
+        "limits",
+        "Streams of such messages that are remembered, one for each client and namespace; beyond it the least recently "
+        "used is forgotten, and what is sent again of it runs again",
+    )
+    max_once_bytes: int = setting(
+        256 * 1024**2, Size(), "limits", "As max_once_streams, for the bytes of the answers that are remembered"
+    )
 
     cors_allowed_origins: str | tuple[str, ...] = setting(
         "same-origin",

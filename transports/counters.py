@@ -26,6 +26,11 @@ class Counters:
     held_for_handlers: int = 0
     #: Conflated messages that a newer one of their key replaced while they waited.
     conflated: int = 0
+    #: Messages sent with ``tidegate:once`` that were settled, each once, and copies of them that came besides.
+    once_handled: int = 0
+    once_copies: int = 0
+    #: Streams of such messages that were forgotten before their time, since there were too many, or too much of them.
+    once_forgotten: int = 0
     messages_in: int = 0
     #: Messages handed to sessions: one for each recipient.
     messages_out: int = 0

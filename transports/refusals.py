@@ -53,6 +53,8 @@ class Ends(StrEnum):
     """What is over after the refusal."""
 
     MESSAGE = "nothing: the message is dropped"
+    #: The ack is ``[kind, {"message": …}]``: see ``docs/delivery-from-clients.md``.
+    ANSWERED = "nothing: the ack of the message says so"
     REQUEST = "the request"
     UPGRADE = "the upgrade; the session goes on"
     NAMESPACE = "the attempt to join the namespace"

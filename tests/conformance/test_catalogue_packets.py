@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
 from typing import Any
 
 import msgpack
@@ -11,10 +13,11 @@ import pytest
 
 from gateway import catalogue as socketio_rows
 from gateway.codec import MAX_ATTACHMENTS, MAX_DEPTH
-from tests.conformance.catalogue_scene import Scene, scene
+from tests.conformance.catalogue_scene import Scene, pattern, scene
 from tests.support.raw import BINARY, TEXT, WebSocket, closing
+from tests.support.waiting import eventually
 from transports import catalogue
-from transports.refusals import Ends, Refusal
+from transports.refusals import Door, Ends, Refusal
 
 #: What is sent on a session that has joined "/": text packets with Engine.IO's type, bytes as binary messages.
 PACKETS: dict[Refusal, list[list[str | bytes]]] = {
@@ -278,3 +281,101 @@ async def test_messages_that_are_dropped_leave_the_session_alone(listener: str) 
             await ws.send('421["echo",1]')
             assert await ws.text() == "431[1]"
         assert made.refused == {row.name: count for row, count in DROPPED.items()}
+
+
+# -- messages sent with tidegate:once ---------------------------------------------------------------------------
+
+
+def _once(ack_id: int | str, number: object, *event: object, floor: int = 1, stream: str = "s" * 16) -> str:
+    return f"42{ack_id}" + json.dumps(["tidegate:once", stream, number, floor, *event])
+
+
+#: Packets, the number with which the last is answered, and options of the server.
+ONCE: dict[Refusal, tuple[list[str], int, dict[str, int]]] = {
+    socketio_rows.EVENT_FAILED: ([_once(9, 1, "fail")], 1, {}),
+    socketio_rows.ONCE_SETTLED: ([_once(1, 2, "echo", floor=2), _once(9, 1, "echo")], 3, {}),
+    socketio_rows.BAD_ONCE: ([_once(9, 1, "connect")], 4, {}),
+    socketio_rows.ONCE_OUTSTANDING: ([_once(9, 1001, "echo")], 4, {}),
+    socketio_rows.TOO_MANY_STREAMS: (
+        [*(_once(1, 1, "echo", stream=f"{number:016}") for number in range(16)), _once(9, 1, "echo")],
+        4,
+        {},
+    ),
+    socketio_rows.ONCE_FULL: ([_once(1, 1, "never"), _once(9, 1, "echo", stream="t" * 16)], 4, {"max_once_streams": 1}),
+}
+
+
+@pytest.mark.parametrize(("row", "sent", "kind", "options"), [(row, *case) for row, case in ONCE.items()])
+@pytest.mark.parametrize("transport", _SIDES)
+async def test_refusal_that_is_an_ack(
+    listener: str, transport: str, row: Refusal, sent: list[str], kind: int, options: dict[str, int]
+) -> None:
+    assert row.ends is Ends.ANSWERED
+    async with scene(listener, has_own_faults=row is socketio_rows.EVENT_FAILED, **options) as made:
+        server = made.server
+        ended = asyncio.Event()
+
+        @server.event
+        def fail(sid: str) -> None:
+            raise RuntimeError("the application's own fault")
+
+        @server.event
+        async def never(sid: str) -> None:
+            await ended.wait()
+
+        answers = await _exchange(made, transport, sent)
+        ended.set()
+        [answer] = [answer for answer in answers if answer.startswith("439[")]
+        told, said = json.loads(answer[3:])
+        assert told == kind
+        assert re.fullmatch(pattern(row), said["message"]), answer
+        assert made.refused == {row.name: 1}
+
+
+async def _exchange(made: Scene, transport: str, sent: list[str]) -> list[str]:
+    """All packets up to the answer to number 9, after which the session still works."""
+    answers: list[str] = []
+    sent = [*sent, '428["echo"]']
+    if transport == "websocket":
+        ws = await made.websocket()
+        async with closing(ws):
+            for text in sent:
+                await ws.send(text)
+            while "438[]" not in answers:
+                answers.append(await ws.text())
+    elif transport == "polling":
+        sid = await made.polling()
+        assert (await made.client.post(sid, "\x1e".join(sent))).status == 200
+        while "438[]" not in answers:
+            answers += (await made.client.get(sid)).text.split("\x1e")
+    else:
+        stream = await made.client.stream()
+        async with closing(stream):
+            sid = (await stream.opening())["sid"]
+            for text in ("40", *sent):
+                assert (await made.client.post(sid, text, "xhr-streaming")).status == 200
+            while "438[]" not in answers:
+                answers.append(await stream.record())
+    return answers
+
+
+async def test_copies_that_are_given_up_are_dropped(listener: str) -> None:
+    async with scene(listener) as made:
+        ended = asyncio.Event()
+
+        @made.server.event
+        async def wait(sid: str) -> None:
+            await ended.wait()
+
+        ws = await made.websocket()
+        async with closing(ws):
+            for ack_id in range(9):
+                await ws.send(_once(ack_id, 1, "wait"))
+            await eventually(lambda: made.refused == {socketio_rows.COPY_GIVEN_UP.name: 1})
+            ended.set()
+            assert [await ws.text() for _ in range(8)] == [f"43{ack_id}[0]" for ack_id in range(1, 9)]
+
+
+def test_every_row_of_socketio_for_messages_has_its_case() -> None:
+    rows = {row for row in socketio_rows.ROWS if row.door is Door.SOCKET and row.ends in (Ends.MESSAGE, Ends.ANSWERED)}
+    assert rows == {*DROPPED, *ONCE, socketio_rows.COPY_GIVEN_UP}

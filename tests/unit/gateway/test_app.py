@@ -61,6 +61,9 @@ def test_settings_become_the_servers_options() -> None:
             max_pending_acks=10,
             max_handlers_per_connection=11,
             max_handlers=12,
+            once_window_s=13.0,
+            max_once_streams=14,
+            max_once_bytes=15,
             cors_allowed_origins=("https://a.example",),
             cors_credentials=False,
             trusted_proxies=("private", "192.0.2.7"),
@@ -83,6 +86,9 @@ def test_settings_become_the_servers_options() -> None:
         max_handlers_per_connection=11,
         max_handlers=12,
         max_attachments_bytes=7,
+        once_window_s=13.0,
+        max_once_streams=14,
+        max_once_bytes=15,
     )
 
 

@@ -47,10 +47,11 @@ def test_the_page_says_what_the_client_sees(row: Refusal) -> None:
     _, when, seen, ends, retry, level = cells(line)
     assert when == refusal_docs._cell(row.when)
     assert (f"`{row.status}`" in seen) == (row.status is not None)
-    is_told = row.status is not None or row.close_code is not None or row.ends is Ends.NAMESPACE
+    is_told = row.status is not None or row.close_code is not None or row.ends in (Ends.NAMESPACE, Ends.ANSWERED)
     assert (f"`{refusal_docs.template(row)}`" in seen) == is_told
     assert seen.startswith("nothing") != is_told
     assert seen.startswith("`CONNECT_ERROR`") == (row.ends is Ends.NAMESPACE)
+    assert seen.startswith("ack: ") == (row.ends is Ends.ANSWERED)
     assert ends.startswith(row.ends.value)
     assert row.reason is None or f"`{row.reason}`" in ends
     assert (retry, level) == (row.retry.value, {20: "info", 30: "warning", 40: "error"}[row.level])

@@ -1,4 +1,4 @@
-"""What one connection may make a server keep or run."""
+"""What clients may make a server keep or run."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ MakeServer = Callable[..., gateway.Server]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_limits_are_options_of_the_server_and_at_least_one(make_server: MakeServer, name: str) -> None:
+def test_limits_are_options_of_the_server_and_have_a_least(make_server: MakeServer, name: str) -> None:
     assert getattr(make_server(**{name: 7}).limits, name) == 7
     assert make_server().limits == Limits()
-    with pytest.raises(ValueError, match=f"{name} must be 1 or more, not 0"):
-        make_server(**{name: 0})
+    least = 0 if name == "once_window_s" else 1
+    with pytest.raises(ValueError, match=f"{name} must be {least} or more, not {least - 1}"):
+        make_server(**{name: least - 1})
+    assert getattr(make_server(**{name: least}).limits, name) == least
 
 
 # -- handlers ------------------------------------------------------------------------------------------------
