@@ -17,7 +17,7 @@ from tests.conformance.catalogue_scene import Scene, pattern, scene
 from tests.support.raw import BINARY, TEXT, WebSocket, closing
 from tests.support.waiting import eventually
 from transports import catalogue
-from transports.refusals import Door, Ends, Refusal
+from transports.refusals import Ends, Refusal
 
 #: What is sent on a session that has joined "/": text packets with Engine.IO's type, bytes as binary messages.
 PACKETS: dict[Refusal, list[list[str | bytes]]] = {
@@ -374,8 +374,3 @@ async def test_copies_that_are_given_up_are_dropped(listener: str) -> None:
             await eventually(lambda: made.refused == {socketio_rows.COPY_GIVEN_UP.name: 1})
             ended.set()
             assert [await ws.text() for _ in range(8)] == [f"43{ack_id}[0]" for ack_id in range(1, 9)]
-
-
-def test_every_row_of_socketio_for_messages_has_its_case() -> None:
-    rows = {row for row in socketio_rows.ROWS if row.door is Door.SOCKET and row.ends in (Ends.MESSAGE, Ends.ANSWERED)}
-    assert rows == {*DROPPED, *ONCE, socketio_rows.COPY_GIVEN_UP}

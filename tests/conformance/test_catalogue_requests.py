@@ -30,6 +30,8 @@ SHOWN: set[Refusal] = {
     *packets.FRAMES,
     *packets.MSGPACK,
     *packets.DROPPED,
+    *packets.ONCE,
+    socketio_rows.COPY_GIVEN_UP,
     catalogue.PAYLOAD_NOT_UTF8,
 }
 #: Rows of the connection classes, which have a suite of their own.

@@ -28,6 +28,7 @@ FIELDS = {
     "limit",
     "name",
     "namespace",
+    "number",
     "origin",
     "rate",
     "text",
@@ -97,7 +98,7 @@ def test_what_ends_fits_the_answer(row: Refusal) -> None:
     if row.ends is Ends.UPGRADE:
         assert row.status is not None
         assert row.close_code is not None
-    if row.ends in (Ends.NAMESPACE, Ends.MESSAGE):
+    if row.ends in (Ends.NAMESPACE, Ends.MESSAGE, Ends.ANSWERED):
         assert (row.door, row.status, row.close_code) == (Door.SOCKET, None, None)
 
 
