@@ -1,16 +1,6 @@
 // The browser files in headless Chromium, on a page of the gateway itself: all cases in one browser, a page each.
-import { chromium } from "playwright-core";
+import { launch } from "./chromium.mjs";
 import { FACTOR, run } from "./clients.mjs";
-
-const ARGS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 /** Runs inside the page. */
 async function inPage({ library, path, limit, via }) {
@@ -71,7 +61,7 @@ async function inPage({ library, path, limit, via }) {
 }
 
 run(async ({ url, cases }) => {
-  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ARGS });
+  const browser = await launch();
   const results = {};
   try {
     for (const each of cases) {
