@@ -44,11 +44,13 @@ SETUPS = {
     # As nginx's own page on WebSocket proxying has it, with the upstream's keepalive that guides add, and without
     # buffering, as guides on streaming have it.
     "plain": Setup(),
-    # `proxy_pass` and nothing else.
-    "no_upgrade": Setup(passes_upgrade=False, keeps_alive=False, buffers=True),
-    # The gateway's header turns buffering off again, response by response.
-    "buffering": Setup(buffers=True),
-    "buffering_forced": Setup(buffers=True, forces_buffering=True),
+    # The upstream's keepalive as guides have it, and no thought of WebSocket.
+    "no_upgrade": Setup(passes_upgrade=False, buffers=True),
+    # `proxy_pass` and nothing else. The gateway's header turns buffering off again, response by response.
+    "buffering": Setup(passes_upgrade=False, keeps_alive=False, buffers=True),
+    # Holds a stream until 4 KiB of it have come, but over HTTP/1.0 alone: nginx passes each chunk of HTTP/1.1 on as it
+    # comes, whatever proxy_buffering says. So with `keeps_alive` or `passes_upgrade` it holds nothing.
+    "buffering_forced": Setup(passes_upgrade=False, keeps_alive=False, buffers=True, forces_buffering=True),
     "short_timeout": Setup(read_timeout_s=15.0),
     "http2_tls": Setup(has_http2=True),
 }

@@ -1,4 +1,4 @@
-// What befalls a page and the machine it runs on; the browser is that of `launchAsUsers()`.
+// What befalls a page; the browser is that of `launchAsUsers()`.
 // tests/networks/test_faults.py shows of each that it does this, and what it leaves alone.
 
 const sessions = new WeakMap();
@@ -69,11 +69,4 @@ export async function goBack(page) {
   await page.goBack({ waitUntil: "commit" });
   session.off("Page.backForwardCacheNotUsed", note);
   return { why };
-}
-
-/** The laptop's lid is closed: nothing of the browser runs, and its kernel keeps the connections. */
-export async function pauseBrowser({ signal }, ms) {
-  signal("SIGSTOP");
-  await new Promise((resolve) => setTimeout(resolve, ms));
-  signal("SIGCONT");
 }
