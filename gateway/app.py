@@ -52,6 +52,9 @@ def create_server(settings: Settings) -> Server:
         cors_allowed_origins=None if origins == "same-origin" else origins,
         cors_credentials=settings.cors_credentials,
         trusted_proxies=settings.trusted_proxies,
+        recovery_s=settings.recovery_s,
+        recovery_max_bytes=settings.recovery_max_bytes,
+        recovery_max_clients=settings.recovery_max_clients,
     )
 
 

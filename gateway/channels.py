@@ -26,6 +26,7 @@ from .members import CONNECTED, CONNECTING, GONE, LEAVING, Member, MemberState, 
 from .middleware import TooManyRoomsError
 
 if TYPE_CHECKING:
+    from .recorder import Recorder
     from .server import Server
 
 logger = logging.getLogger("tidegate.channels")
@@ -60,6 +61,8 @@ class ChannelManager(AsyncManager):
         self.rooms: dict[str, dict[Any, Room]] = {}
         self.members: dict[str, Member] = {}
         self.policies = DeliveryPolicies()
+        #: Set where clients can be recovered.
+        self.recorder: Recorder | None = None
         self._connecting: dict[str, set[Member]] = {}
 
     # -- members ---------------------------------------------------------------------------------------
@@ -71,14 +74,25 @@ class ChannelManager(AsyncManager):
     def add_member(self, session: Session, namespace: str, state: MemberState = CONNECTING) -> Member:
         """A client asks to join ``namespace``, or with CONNECTED has been told already that it may."""
         member = Member(self.server.eio.generate_id(), session, namespace, state)
+        if self.recorder is not None:
+            self.recorder.open(member)
+        self.enter(member)
+        return member
+
+    def enter(self, member: Member) -> None:
+        """From now on it gets what is sent to its namespace; one that was recovered, also what is sent to its rooms."""
+        namespace = member.namespace
         self.members[member.sid] = member
         rooms = self.rooms.get(namespace)
         if rooms is None:
             rooms = self.rooms[namespace] = {None: Room()}
         rooms[None].add(member)
-        if state is CONNECTING:
+        if member.state is CONNECTING:
             self._connecting.setdefault(namespace, set()).add(member)
-        return member
+        if member.place is not None and member.place.rooms:
+            member.rooms = set(member.place.rooms)
+            for room in member.rooms:
+                rooms.setdefault(room, Room()).add(member)
 
     def admit(self, member: Member) -> None:
         """The client has been told that it is connected; what was held back for it follows."""
@@ -117,6 +131,9 @@ class ChannelManager(AsyncManager):
         if member.state is GONE:
             return
         self._not_connecting(member)
+        place, member.place = member.place, None
+        if self.recorder is not None and place is not None:
+            self.recorder.departs(member, place)
         if member.rooms:
             for room in list(member.rooms):
                 self.basic_leave_room(member.sid, member.namespace, room)
@@ -207,7 +224,13 @@ class ChannelManager(AsyncManager):
                 pending = PendingAck(callback)
                 self.send_with_ack(member, event, arguments, pending, timeout, on_timeout)
             return
-        message = to_outbound(self.server.packet_class(EVENT, namespace=namespace, data=[event, *arguments]))
+        recorder = self.recorder
+        if recorder is None:
+            message = to_outbound(self.server.packet_class(EVENT, namespace=namespace, data=[event, *arguments]))
+        else:
+            rooms = as_collection(room) if room is not None else (None,)
+            skipped, excepted = tuple(as_collection(skip_sid)), tuple(as_collection(except_rooms))
+            message = recorder.event(event, arguments, namespace, rooms, delivery, skipped, excepted)
         only = self.member(room, namespace) if isinstance(room, str) else None
         if only is not None and not skip_sid and not except_rooms:
             self.send_to(only, message, delivery)
@@ -250,6 +273,18 @@ class ChannelManager(AsyncManager):
         for member in waiting:
             self._hold(member, message, delivery)
 
+    def send_event(self, member: Member, event: str, arguments: list[Any], delivery: Delivery = RELIABLE) -> None:
+        """Send an event to one client, now or once it is connected.
+
+        Raises: TypeError, ValueError for data that cannot be encoded.
+        """
+        namespace = member.namespace
+        if self.recorder is None:
+            message = to_outbound(self.server.packet_class(EVENT, namespace=namespace, data=[event, *arguments]))
+        else:
+            message = self.recorder.event(event, arguments, namespace, (member.sid,), delivery)
+        self.send_to(member, message, delivery)
+
     def send_to(self, member: Member, message: OutboundMessage, delivery: Delivery = RELIABLE) -> None:
         """Send to one client, now or once it is connected."""
         engine = self.server.eio
@@ -270,7 +305,7 @@ class ChannelManager(AsyncManager):
         if delivery.how is How.CONFLATED:
             if member.held_conflated is None:
                 member.held_conflated = Conflated()
-            if member.held_conflated.put(delivery.key, message):
+            if member.held_conflated.put(delivery.key, message.waiting(member.session)):
                 self.server.eio.counters.conflated += 1
         else:
             member.held = extend(member.held, message)
@@ -313,6 +348,9 @@ class ChannelManager(AsyncManager):
         if timeout is not None:
             pending.timer = self.server.eio.loop.call_later(timeout, expire)
         self.send_to(member, message)
+        recorder = self.recorder
+        if recorder is not None and recorder.may_be_taken_for_offset(arguments):
+            self.send_to(member, recorder.offset_event(member.namespace))
 
     def _expect_ack(self, member: Member, pending: PendingAck) -> int:
         limit = self.server.limits.max_pending_acks
@@ -363,7 +401,7 @@ class ChannelManager(AsyncManager):
         session = self.server.eio.sockets[eio_sid]
         if self.sid_from_eio_sid(eio_sid, namespace) is not None:
             return None
-        return self.server.join(session, namespace).sid
+        return self.server.membership.join(session, namespace).sid
 
     async def connect(self, sid: str, namespace: str) -> str:
         member = self.member(sid, namespace)
@@ -384,7 +422,7 @@ class ChannelManager(AsyncManager):
         session = self.server.eio.sockets.get(eio_sid)
         client = None if session is None else session.application
         member = None if client is None else client.members.get(namespace or "/")
-        return None if member is None else member.sid
+        return None if member is None else member.sid or None
 
     def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
         member = self.member(sid, namespace)
@@ -403,6 +441,8 @@ class ChannelManager(AsyncManager):
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         member = self.member(sid, namespace)
         if member is not None:
+            if self.recorder is not None:
+                self.recorder.forget(member)
             self.remove_member(member)
 
     def is_sid_room(self, namespace: str, room: Any) -> bool:
@@ -425,6 +465,8 @@ class ChannelManager(AsyncManager):
         if len(member.rooms) >= limit and room not in member.rooms:
             raise TooManyRoomsError(limit)
         member.rooms.add(room)
+        if self.recorder is not None and member.place is not None:
+            self.recorder.recovery.enter(member.place, room)
         self.rooms[namespace].setdefault(room, Room()).add(member)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
@@ -432,6 +474,8 @@ class ChannelManager(AsyncManager):
         if member is None or room is None or member.rooms is None or room not in member.rooms:
             return
         member.rooms.discard(room)
+        if self.recorder is not None and member.place is not None:
+            self.recorder.recovery.leave(member.place, room)
         rooms = self.rooms.get(namespace, {})
         found = rooms.get(room)
         if found is not None:
@@ -445,6 +489,8 @@ class ChannelManager(AsyncManager):
             raise ValueError("cannot close a sid room")
         for member in list(self.rooms.get(namespace, {}).get(room, {}).values()):
             self.basic_leave_room(member.sid, namespace, room)
+        if self.recorder is not None:
+            self.recorder.recovery.close_room(namespace, room)
 
     def get_rooms(self, sid: str, namespace: str) -> list[Any]:
         member = self.member(sid, namespace)

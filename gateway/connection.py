@@ -11,6 +11,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
+from copy import deepcopy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, overload
 from urllib.parse import parse_qs
@@ -255,6 +256,12 @@ class SocketConnection:
         member = self._tidegate_link.member
         return None if member is None else member.sid
 
+    @property
+    def is_recovered(self) -> bool:
+        """Whether the client has come back and gets what it has missed; what the last object knew of it is gone."""
+        member = self._tidegate_link.member
+        return member is not None and member.place is not None and member.place.is_recovered
+
     # -- callbacks -------------------------------------------------------------------------------------
 
     def on_open(self, request: ConnectionInfo) -> Any:
@@ -421,11 +428,19 @@ class Link:
         if callback is None:
             if self.connection.is_closed:
                 return
-            outbound = to_outbound(server.packet_class(EVENT, namespace=namespace, data=[name, *arguments]))
-            if self.member is None and delivery is VOLATILE:
-                server.eio.counters.dropped_volatile += 1
+            manager = server.manager
+            if self.member is not None:
+                manager.send_event(self.member, name, arguments, delivery)
                 return
-            self.do(lambda manager, member: manager.send_to(member, outbound, delivery), delivery.key)
+            outbound = to_outbound(server.packet_class(EVENT, namespace=namespace, data=[name, *arguments]))
+            if delivery is VOLATILE:
+                server.eio.counters.dropped_volatile += 1
+            elif manager.recorder is None:
+                self.do(lambda manager, member: manager.send_to(member, outbound, delivery), delivery.key)
+            else:
+                # Encoded once more when it gets its offset; until then the application may change its data.
+                arguments = deepcopy(arguments)
+                self.do(lambda manager, member: manager.send_event(member, name, arguments, delivery), delivery.key)
             return
         asked = callback
 

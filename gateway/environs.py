@@ -7,6 +7,16 @@ from typing import Any
 
 from transports.engine import Engine
 
+from .members import Member
+
+
+def environ_of(member: Member) -> dict[str, Any]:
+    """The handshake request of a client; where recovery is on, ``tidegate.recovered`` says whether it was recovered."""
+    environ = member.session.request.environ()
+    if member.place is not None:
+        environ["tidegate.recovered"] = member.place.is_recovered
+    return environ
+
 
 class Environs(Mapping[str, dict[str, Any]]):
     """Handshake requests by Engine.IO session id, as the dictionaries that handlers know; built when read."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from transports.outbound import Run
     from transports.session import Session
 
+    from .recovery import Place
+
 
 class MemberState(IntEnum):
     #: The connect handler has not answered yet; messages for the client are held back.
@@ -38,6 +40,7 @@ class Member:
         "namespace",
         "next_ack_id",
         "once_streams",
+        "place",
         "rooms",
         "session",
         "sid",
@@ -58,6 +61,8 @@ class Member:
         self.held_conflated: Conflated | None = None
         #: Told to go, or gone, before its connect handler has answered.
         self.is_expelled = False
+        #: By which it can come back, where recovery is on.
+        self.place: Place | None = None
         self.acks: dict[int, PendingAck] | None = None
         self.next_ack_id = 1
         #: Those that it has sent messages of (``gateway.once``).

@@ -29,19 +29,19 @@ from .acks import BroadcastAnswers, Gathering, as_answer
 from .channels import ChannelManager, as_arguments
 from .clients import Client
 from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher, Unanswered
-from .environs import Environs
+from .environs import Environs, environ_of
 from .handlers import AckId, HandlerRunner
 from .limits import Limits
-from .members import CONNECTED, CONNECTING, Member, MemberState
+from .members import CONNECTED, CONNECTING, Member
+from .membership import Membership
 from .middleware import ConnectMiddleware, EventMiddleware, Middlewares
 from .once import Message
 from .once_events import OnceEvents
+from .recorder import Recorder
+from .recovery import Recovery
 from .remote_socket import RemoteSocket
 
 logger = logging.getLogger("tidegate.server")
-
-#: What a client gets whose connect handler raised.
-_FAILED: Final = {"message": catalogue.JOIN_FAILED.message}
 
 #: Events above it are counted with what they take in memory while their handlers run.
 LARGE_EVENT_BYTES: Final = 1024
@@ -57,6 +57,10 @@ class Server(socketio.AsyncServer):
     - ``connect_timeout``: seconds a connection may stay without joining a namespace (45).
     - ``namespaces``: as in python-socketio; see ``of`` for patterns.
     - those of ``gateway.limits.Limits``: what clients may make the server keep or run.
+    - ``recovery_s``: seconds for which the place of a client that is gone is kept, so that it comes back as if it had
+      not been away; 0 (the default) keeps none. Every event then has an argument more: see ``docs/recovery.md``.
+      ``recovery_max_bytes``: what the messages kept for them may take, all together (64 MiB).
+      ``recovery_max_clients``: how many places are kept of clients that are gone (100,000).
 
     Raises: TypeError for an unknown option, ValueError for one out of range.
     """
@@ -75,6 +79,9 @@ class Server(socketio.AsyncServer):
         always_connect: bool = False,
         namespaces: Any = None,
         connect_timeout: float = 45.0,
+        recovery_s: float = 0.0,
+        recovery_max_bytes: int = 64 * 1024 * 1024,
+        recovery_max_clients: int = 100_000,
         **engine_options: Any,
     ) -> None:
         if client_manager is None:
@@ -101,10 +108,13 @@ class Server(socketio.AsyncServer):
         self.environ = Environs(self.eio)
         self.eio.application = self
         self.dispatcher = Dispatcher(self)
-        self._connect_middlewares = Middlewares()
+        self.connect_middlewares = Middlewares()
         self.event_middlewares = Middlewares()
         self.once = OnceEvents(self) if self.limits.once_window_s else None
-        self._handlers = HandlerRunner(self)
+        self.handler_runner = HandlerRunner(self)
+        self.membership = Membership(self)
+        if recovery_s != 0:
+            self.manager.recorder = Recorder(self, recovery_s, recovery_max_bytes, recovery_max_clients)
         self._max_attachments_bytes = max(self.limits.max_attachments_bytes, self.eio.max_payload_bytes)
 
     def _engineio_server_class(self) -> type[Engine]:
@@ -158,7 +168,7 @@ class Server(socketio.AsyncServer):
         It refuses by returning False or raising ``ConnectionRefusedError``; several are asked in order. Coroutine
         functions welcome.
         """
-        self._connect_middlewares.add(middleware, namespace)
+        self.connect_middlewares.add(middleware, namespace)
         return middleware
 
     def use_event(self, middleware: EventMiddleware, namespace: str = "/") -> EventMiddleware:
@@ -313,12 +323,16 @@ class Server(socketio.AsyncServer):
         """The user session. Raises: KeyError for an unknown client."""
         member = self._member(sid, namespace)
         session: dict[str, Any] = member.session.session.setdefault(member.namespace, {})
+        if member.place is not None:
+            member.place.user_session = session
         return session
 
     async def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
         """Replace the user session. Raises: KeyError for an unknown client."""
         member = self._member(sid, namespace)
         member.session.session[member.namespace] = session
+        if member.place is not None:
+            member.place.user_session = session
 
     def transport(self, sid: str, namespace: str | None = None) -> str:
         """``polling``, ``xhr-streaming`` or ``websocket``. Raises: KeyError for an unknown client."""
@@ -327,22 +341,35 @@ class Server(socketio.AsyncServer):
     def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any] | None:
         """The handshake request; None for an unknown client."""
         member = self.manager.member(sid, namespace)
-        return None if member is None else member.session.request.environ()
+        return None if member is None else environ_of(member)
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """The log and the places of clients that may come back, with ``counters``; None where recovery is off."""
+        return None if self.manager.recorder is None else self.manager.recorder.recovery
+
+    def recovered(self, sid: str, namespace: str | None = None) -> bool:
+        """Whether the client has come back to its place, and was or is sent what it had missed."""
+        member = self.manager.member(sid, namespace)
+        return member is not None and member.place is not None and member.place.is_recovered
 
     async def disconnect(self, sid: str, namespace: str | None = None, ignore_queue: bool = False) -> None:
         """Disconnect a client from a namespace.
 
         Returns when its disconnect handler has run; with ``async_handlers=False`` that may come later, after the
-        client's events that wait for their turn.
+        client's events that wait for their turn. A client that is gone already cannot come back to its place any more.
         """
         member = self.manager.member(sid, namespace)
+        recorder = self.manager.recorder
+        if recorder is not None:
+            recorder.forget_sid(sid, namespace or "/")
         if member is not None and member.state is CONNECTING:
             member.is_expelled = True  # refused, whatever its connect handler will say
         if member is None or member.state is not CONNECTED:
             return
         self.manager.settle(member)
-        self._send(member.session, codec.DISCONNECT, member.namespace)
-        await self._leave(member, reasons.SERVER_DISCONNECT)
+        self.post(member.session, codec.DISCONNECT, member.namespace)
+        await self.membership.leave(member, reasons.SERVER_DISCONNECT)
 
     async def drain(self, timeout_s: float = 10.0) -> None:
         """Finish handlers that run, tell every client to reconnect and wait until they know; then cut what is left."""
@@ -390,10 +417,10 @@ class Server(socketio.AsyncServer):
                 continue
             if client.in_flight or self.dispatcher.is_told_of_end(member.namespace):
                 # Not at once: its events come first, and whoever ends the session may be in the midst of a broadcast.
-                self.eio.spawn(self._leave(member, reason))
+                self.eio.spawn(self.membership.leave(member, reason))
             else:
                 self.manager.begin_leave(member)
-                self._forget(member)
+                self.membership.forget(member)
 
     def message_received(self, session: Session, data: str | bytes) -> None:
         client: Client = session.application
@@ -405,7 +432,7 @@ class Server(socketio.AsyncServer):
                     member = client.members.get(namespace)
                     if member is not None and member.state is CONNECTED:
                         nbytes = 0 if len(data) <= LARGE_EVENT_BYTES else codec.decoded_bytes(data)
-                        self._handlers.receive(member, given, ack_id, nbytes)
+                        self.handler_runner.receive(member, given, ack_id, nbytes)
                         if nbytes:
                             self.eio.received_in_part(nbytes)
                         return
@@ -443,7 +470,7 @@ class Server(socketio.AsyncServer):
         if packet_type == codec.EVENT or packet_type == codec.BINARY_EVENT:
             member = self._expected_member(session, client, packet)
             if member is not None:
-                self._handlers.receive(member, packet.data, packet.id, nbytes)
+                self.handler_runner.receive(member, packet.data, packet.id, nbytes)
                 if nbytes:
                     self.eio.received_in_part(nbytes)
         elif packet_type == codec.ACK or packet_type == codec.BINARY_ACK:
@@ -451,9 +478,9 @@ class Server(socketio.AsyncServer):
             if member is not None:
                 self.manager.acknowledge(member, packet.id, packet.data)
         elif packet_type == codec.CONNECT:
-            self._receive_connect(session, client, packet)
+            self.membership.receive_connect(session, client, packet)
         else:
-            self._receive_disconnect(client, packet.namespace or "/")
+            self.membership.receive_disconnect(client, packet.namespace or "/")
 
     def _awaits_more(self, session: Session, nbytes: int) -> None:
         """So much more of a packet is kept until its attachments have come."""
@@ -484,160 +511,23 @@ class Server(socketio.AsyncServer):
             return member
         if namespace not in client.joined:
             raise codec.PacketError(catalogue.NOT_JOINED, namespace=namespace)
-        self._note(session, catalogue.LATE_EVENT, namespace=namespace)
+        self.note(session, catalogue.LATE_EVENT, namespace=namespace)
         return None
 
-    def _note(self, session: Session, refusal: Refusal, **fields: Any) -> None:
+    def note(self, session: Session, refusal: Refusal, **fields: Any) -> None:
+        """Count a refusal of what ``session`` has sent, and say so in the log."""
         self.eio.note_refusal(refusal, refusal.text(**fields), session.request, session.id)
 
     def drop(self, member: Member, refusal: Refusal, **fields: Any) -> None:
         """Something of a client goes nowhere: count it, and say so in the log."""
-        self._note(member.session, refusal, **fields)
+        self.note(member.session, refusal, **fields)
 
-    def _send(
+    def post(
         self, session: Session, packet_type: int, namespace: str, data: Any = None, ack_id: int | None = None
     ) -> None:
+        """Send a packet. Raises: TypeError, ValueError for data that cannot be encoded."""
         packet = self.packet_class(packet_type, data=data, namespace=namespace, id=ack_id)
         self.eio.post(session, codec.to_outbound(packet))
-
-    # -- connect ---------------------------------------------------------------------------------------
-
-    def _accepts(self, namespace: str) -> bool:
-        return (
-            namespace in self.handlers
-            or namespace in self.namespace_handlers
-            or self.namespaces == "*"
-            or namespace in self.namespaces
-            or self.dispatcher.matches(namespace)
-        )
-
-    def join(self, session: Session, namespace: str, state: MemberState = CONNECTING) -> Member:
-        """A client asks to join ``namespace``: its member there, not yet connected unless ``state`` says so."""
-        member = self.manager.add_member(session, namespace, state)
-        session.application.members[namespace] = member
-        return member
-
-    def _receive_connect(self, session: Session, client: Client, packet: Any) -> None:
-        namespace = packet.namespace or "/"
-        refusal = None
-        if namespace.startswith("*") or not self._accepts(namespace):
-            refusal = catalogue.INVALID_NAMESPACE
-        elif namespace in client.members:
-            refusal = catalogue.ALREADY_JOINED
-        elif self._has_too_many_namespaces(client, namespace):
-            refusal = catalogue.TOO_MANY_NAMESPACES
-        if refusal is not None:
-            message = refusal.text(limit=self.limits.max_namespaces)
-            self.eio.note_refusal(refusal, f"{namespace}: {message}", session.request, session.id)
-            self._send(session, codec.CONNECT_ERROR, namespace, {"message": message})
-            return
-        if not self._connect_middlewares.functions and not self.dispatcher.is_told("connect", namespace):
-            self._welcome(self.join(session, namespace, CONNECTED))
-            return
-        member = self.join(session, namespace)
-        if self.always_connect:
-            self._confirm(member)
-        self.eio.spawn(self._connect(member, packet.data))
-
-    def _has_too_many_namespaces(self, client: Client, namespace: str) -> bool:
-        limit = self.limits.max_namespaces
-        if len(client.joined) + len(client.members) < limit or namespace in client.joined:
-            return False
-        return len({*client.joined, *client.members}) >= limit
-
-    def _confirm(self, member: Member) -> None:
-        """Tell the client that it is connected."""
-        if member.state is CONNECTING:
-            self._welcome(member)
-            self.manager.admit(member)
-
-    def _welcome(self, member: Member) -> None:
-        session = member.session
-        session.application_deadline = 0.0
-        client: Client = session.application
-        if member.namespace not in client.joined:
-            client.joined += (member.namespace,)
-        self._send(session, codec.CONNECT, member.namespace, {"sid": member.sid})
-
-    async def _connect(self, member: Member, auth: Any) -> None:
-        refusal = await self._ask_to_connect(member, auth or None)
-        if member.state > CONNECTED:
-            return  # with always_connect it was a member already, and has left meanwhile
-        if refusal is None and member.is_expelled:
-            refusal = exceptions.ConnectionRefusedError().error_args
-        if refusal is None:
-            self._confirm(member)
-            if member.session.closing or member.session.closed:
-                # It left while the handler was thinking: the handler has accepted it, so it is told of the end.
-                await self._leave(member, member.session.close_reason)
-            return
-        row = catalogue.JOIN_FAILED if refusal == _FAILED else catalogue.JOIN_REFUSED
-        self._note(member.session, row, text=f"{member.namespace}: {refusal.get('message')}")
-        self.manager.begin_leave(member)
-        try:
-            if self.always_connect:
-                self._send(member.session, codec.DISCONNECT, member.namespace)
-            else:
-                self._send(member.session, codec.CONNECT_ERROR, member.namespace, refusal)
-        except (TypeError, ValueError, RecursionError):
-            logger.exception("the data of a refusal cannot be sent")
-            self._send(member.session, codec.CONNECT_ERROR, member.namespace, {"message": refusal["message"]})
-        finally:
-            self._forget(member)
-
-    async def _ask_to_connect(self, member: Member, auth: Any) -> Any:
-        """None, or the payload of the refusal."""
-        environ = member.session.request.environ()
-        try:
-            if not await self._connect_middlewares.admit(member.namespace, member.sid, environ, auth):
-                return exceptions.ConnectionRefusedError().error_args
-            answer = await self._trigger_event("connect", member.namespace, member.sid, environ, auth)
-        except exceptions.ConnectionRefusedError as refused:
-            return refused.error_args
-        except ConnectionRefusedError:
-            # python-socketio takes the builtin too; it may also be a back end that could not be reached.
-            logger.warning("connect handler of %s raised ConnectionRefusedError", member.namespace, exc_info=True)
-            return {"message": "Connection refused by server"}
-        except Exception:  # the application's handler; the client gets an answer all the same
-            logger.exception("connect handler of %s failed", member.namespace)
-            return _FAILED
-        return exceptions.ConnectionRefusedError().error_args if answer is False else None
-
-    # -- disconnect ------------------------------------------------------------------------------------
-
-    def _receive_disconnect(self, client: Client, namespace: str) -> None:
-        member = client.members.get(namespace)
-        if member is not None and member.state is CONNECTING:
-            member.is_expelled = True
-        if member is not None and member.state is CONNECTED:
-            # At once: the client may send events for the namespace no more, and may join it again.
-            self.manager.begin_leave(member)
-            del client.members[namespace]
-            self._handlers.in_turn(member, lambda: self._end_leave(member, reasons.CLIENT_DISCONNECT))
-
-    async def _leave(self, member: Member, reason: str) -> None:
-        if member.state is not CONNECTED:
-            return
-        self.manager.begin_leave(member)
-        if member.turns:
-            # After the events before it. Not awaited: the caller may be the handler whose turn it is.
-            self._handlers.in_turn(member, lambda: self._end_leave(member, reason))
-        else:
-            await self._end_leave(member, reason)
-
-    async def _end_leave(self, member: Member, reason: str) -> None:
-        try:
-            await self._trigger_event("disconnect", member.namespace, member.sid, reason)
-        except Exception:  # the application's handler; the client leaves all the same
-            logger.exception("disconnect handler of %s failed", member.namespace)
-        finally:
-            self._forget(member)
-
-    def _forget(self, member: Member) -> None:
-        self.manager.remove_member(member)
-        members = member.session.application.members
-        if members.get(member.namespace) is member:
-            del members[member.namespace]
 
     # -- events: for the handlers' runner ----------------------------------------------------------------
 
@@ -664,7 +554,7 @@ class Server(socketio.AsyncServer):
             if self._reads_plain_events:
                 self.eio.post(member.session, codec.ack(member.namespace, ack_id, values))
             else:
-                self._send(member.session, codec.ACK, member.namespace, values, ack_id)
+                self.post(member.session, codec.ACK, member.namespace, values, ack_id)
         except Exception:  # the application's data, and its encoder
             logger.exception("what a handler returned cannot be sent as an ack")
 

@@ -71,10 +71,15 @@ GROUPS: Mapping[str, str] = {
     "server": "what is served, and where",
     "transports": "how clients stay connected",
     "limits": "bounds on what clients may cost",
+    "recovery": "clients that lose their connection and come back",
     "cors": "which web pages may connect",
     "tls": "HTTPS and wss",
     "log": "what is written to standard error",
 }
+
+
+#: What `recovery_s` is for the demo, where nothing sets it.
+DEMO_RECOVERY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ class Settings:
         Target(),
         "server",
         "What to serve: a gateway.Server, a gateway.Router or an aiohttp Application, as module:attribute; "
-        "trusted_proxies, [transports], [limits] and [cors] are then set in its code",
+        "trusted_proxies, [transports], [limits], [recovery] and [cors] are then set in its code",
     )
     host: str = setting("127.0.0.1", Host(), "server", "Address to listen on; 0.0.0.0 or :: for every interface")
     port: int = setting(8000, Whole(0, 65535), "server", "TCP port to listen on; 0 takes any free one")
@@ -232,6 +237,26 @@ class Settings:
         256 * 1024**2, Size(), "limits", "As max_once_streams, for the bytes of the answers that are remembered"
     )
 
+    recovery_s: float = setting(
+        0.0,
+        Duration(0.0),
+        "recovery",
+        "Time for which the place of a client that is gone is kept: when it comes back it gets what it has missed; "
+        "every event then has one more argument; 0 for none, but 2m for --demo where this is not set",
+    )
+    recovery_max_bytes: int = setting(
+        64 * 1024**2,
+        Size(),
+        "recovery",
+        "Bytes that the messages kept for clients that come back may take, all together; the oldest go first",
+    )
+    recovery_max_clients: int = setting(
+        100_000,
+        Whole(1, 10**9),
+        "recovery",
+        "Places kept of clients that are gone; those that have been gone for longest are forgotten first",
+    )
+
     cors_allowed_origins: str | tuple[str, ...] = setting(
         "same-origin",
         Origins(),
@@ -336,10 +361,13 @@ def resolve(
 ) -> Resolution:
     """As `load`, with the source of each value, and problems collected rather than raised."""
     found = gather(TABLE, argv_values, environ, file)
+    values = dict(found.values)
+    if values["demo"] and values["app"] is None and found.sources["recovery_s"].kind == "default":
+        values["recovery_s"] = DEMO_RECOVERY_S
     problems = list(found.problems)
-    for name, message in _conflicts(found.values, found.broken):
+    for name, message in _conflicts(values, found.broken):
         problems.append(Problem(name, found.sources[name].locate(BY_NAME[name]), message))
-    return Resolution(found.values, found.sources, tuple(problems))
+    return Resolution(values, found.sources, tuple(problems))
 
 
 def markdown() -> str:

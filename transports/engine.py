@@ -12,7 +12,7 @@ import inspect
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import engineio
@@ -472,6 +472,12 @@ class Engine(engineio.AsyncServer):
         self.counters.messages_out += 1
         self.counters.bytes_out += message.nbytes
         session.send(message)
+
+    def post_again(self, session: Session, messages: Sequence[OutboundMessage]) -> None:
+        """Send one session what it has missed; see ``Session.send_again``."""
+        self.counters.messages_out += len(messages)
+        self.counters.bytes_out += sum([message.nbytes for message in messages])
+        session.send_again(messages)
 
     def broadcast_volatile(self, sessions: Iterable[Session], message: OutboundMessage) -> int:
         """Send ``message`` to those of ``sessions`` that can take it now; the others never get it."""

@@ -50,7 +50,7 @@ def flush_sessions(sessions: Iterable[Session]) -> None:
             if len(fds) >= PORTION:
                 send_each(writers, fds, forms)
                 writers, fds, forms = [], [], []
-        elif run is not None or session.conflated is not None:
+        elif run is not None or session.conflated is not None or session.replay is not None:
             others.append(session)
     # Before any of the others: their flushes may call out, and what is sent then must not overtake this.
     send_each(writers, fds, forms)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .protocol.frames import BINARY, COMPRESSED, TEXT, encode_frame
 from .protocol.http1 import encode_chunk
@@ -180,6 +180,10 @@ class OutboundMessage(Run):
     @property
     def records(self) -> bytes:
         return self._form(_as_records)
+
+    def waiting(self, session: Any) -> OutboundMessage:
+        """What waits in its place for a session that cannot take it now, where it is conflated."""
+        return self
 
     def divide(self, packet_count: int) -> tuple[OutboundMessage, OutboundMessage]:
         """The first ``packet_count`` packets (more than none, fewer than all), and the rest."""

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import catalogue, reasons
@@ -34,6 +34,7 @@ from .protocol.lifecycle import CLOSED, CLOSING, OPEN, OPENING, UPGRADING, Signa
 from .protocol.packets import Packet, PacketType
 from .protocol.timing_wheel import UNSCHEDULED
 from .refusals import CloseCode
+from .replay import Replay
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -55,21 +56,6 @@ GOODBYE_TIMEOUT_S: Final = 10.0
 CONFLATED_PORTION_BYTES: Final = 32 * 1024
 #: How long a sender waits for a client that takes nothing before it goes on filling the buffer.
 STALL_S: Final = 0.25
-
-#: Nobody is there to hear it, or it could not be written.
-_WITHOUT_GOODBYE = frozenset(
-    (reasons.SLOW_CLIENT, reasons.MEMORY_SHED, reasons.TRANSPORT_CLOSE, reasons.TRANSPORT_ERROR)
-)
-#: A client without an open request is given time to come for the news. Others have broken the protocol or gone.
-_WAITS_FOR_CLIENT = frozenset(
-    (
-        reasons.SERVER_DISCONNECT,
-        reasons.SERVER_SHUTDOWN,
-        reasons.CONNECT_TIMEOUT,
-        reasons.HANDLER_FAILED,
-        reasons.TOO_MANY_EVENTS,
-    )
-)
 
 
 class Session:
@@ -94,12 +80,14 @@ class Session:
         "application_bytes",
         "application_deadline",
         "close_reason",
+        "confirmed_at",
         "conflated",
         "engine",
         "id",
         "is_accepted",
         "is_queued",
         "port",
+        "replay",
         "request",
         "run",
         "state",
@@ -119,6 +107,8 @@ class Session:
         self.port: Port | None = None
         #: What waits to be written.
         self.run: Run | None = None
+        #: What waits in front of it, since the client has missed it before; None where nothing does.
+        self.replay: Replay | None = None
         #: What waits behind it, the newest of each key alone; only while the port takes nothing.
         self.conflated: Conflated | None = None
         #: Whether the engine will flush this session at the end of the turn.
@@ -128,6 +118,8 @@ class Session:
         #: Bytes beside ``run``: what the kernel had not taken when the port last paused, and what is conflated.
         self.stuck_bytes = 0
         self.close_reason = ""
+        #: What was sent before this time has reached the client: it has answered a ping that came after.
+        self.confirmed_at = 0.0
         #: For the layer above: its own state of this session, and a deadline it may set (0: none).
         self.application: Any = None
         self.application_deadline = 0.0
@@ -266,6 +258,7 @@ class Session:
     def _pong(self) -> None:
         if self._awaits_pong:
             self._awaits_pong = False
+            self.confirmed_at = self._ping_due
             self._ping_due = max(self._ping_due + self.engine.ping_interval_s, self.engine.now())
             self.arm()
 
@@ -295,10 +288,16 @@ class Session:
 
     def is_plain(self) -> bool:
         """Whether nothing waits beside ``run``, and nobody for room in the buffer."""
-        return self.conflated is None and self._room is None and not self._stalled
+        return self.conflated is None and self.replay is None and self._room is None and not self._stalled
 
     def flush(self) -> None:
         """Write what waits, if the port can take it."""
+        if self.replay is not None:
+            if self.port is not None:
+                self.replay.write(self.port)
+            if self.replay:
+                return
+            self.replay = None
         if self.conflated is not None:
             self._flush_conflated()
             return
@@ -312,6 +311,16 @@ class Session:
                 self.run = rest
             if self._room is not None or self._stalled:
                 self._has_room()
+
+    def send_again(self, messages: Iterable[OutboundMessage]) -> None:
+        """Send what the client has missed: behind what waits now, and however much it is, as the client takes it."""
+        if self.state >= CLOSING:
+            self.engine.counters.dropped_closed += 1
+            return
+        self.replay = self.replay or Replay()
+        run, self.run = self.run, None
+        self.replay.add([*(() if run is None else run.messages()), *messages])
+        self.queue()
 
     def _flush_conflated(self) -> None:
         """``flush`` where some of what waits is conflated: what is reliable goes first.
@@ -366,7 +375,7 @@ class Session:
             return False
         if self.conflated is None:
             self.conflated = Conflated()
-        if self.conflated.put(key, message):
+        if self.conflated.put(key, message.waiting(self)):
             self.engine.counters.conflated += 1
         if self.port is not None and self.port.writable:
             self.queue()
@@ -429,7 +438,7 @@ class Session:
     def held_bytes(self) -> int:
         """Bytes that are kept for the client or of it, in either direction."""
         ports = (self.port, self._candidate)
-        held = self.backlog() + self.application_bytes
+        held = self.backlog() + self.application_bytes + (0 if self.replay is None else self.replay.nbytes)
         if self._intake is not None:
             held += self._intake.buffered_bytes()
         return held + sum([port.buffered_in() for port in ports if port is not None])
@@ -627,6 +636,9 @@ class Session:
         self.state = advance(self.state, _CLOSE_BEGUN)
         self.close_reason = reason
         run, self.run = self.run, None
+        if self.replay is not None:
+            self.replay.clear()
+            run = None  # behind it; the client comes back for both
         if self.conflated is not None:
             run = behind(run, self.conflated)
             self.conflated = None
@@ -654,7 +666,7 @@ class Session:
         port = self.port
         if port is None:
             return None
-        if reason in _WITHOUT_GOODBYE or (reason == reasons.PING_TIMEOUT and not port.writable):
+        if reason in reasons.WITHOUT_GOODBYE or (reason == reasons.PING_TIMEOUT and not port.writable):
             port.abort()
             return None
         if code is None:
@@ -662,7 +674,7 @@ class Session:
         if reason == reasons.PING_TIMEOUT:
             run = None
         left = port.close(run, code=code, reason=told, by_client=reason == reasons.CLIENT_DISCONNECT)
-        return left if reason in _WAITS_FOR_CLIENT else None
+        return left if reason in reasons.WAITS_FOR_CLIENT else None
 
     def say_goodbye(self) -> None:
         """The client has come for it: its request is open on the port."""

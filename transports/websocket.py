@@ -100,7 +100,7 @@ class WebSocketPort(WebSocketConnection):
         try:
             WebSocketConnection.data_received(self, data)
         finally:
-            if session.run is None and session.conflated is None:
+            if session.run is None and session.conflated is None and session.replay is None:
                 session.is_queued = False
             else:
                 session.engine.queue_answers(session)

@@ -37,6 +37,7 @@ LAYERS = (
         "transports.outbound",
         "transports.conflation",
         "transports.ports",
+        "transports.replay",
         "transports.timers",
         "transports.loop_lag",
         "transports.cors",
@@ -73,6 +74,8 @@ IMPURE = {
     "engineio",
 }
 PURE = [
+    "gateway.message_log",
+    "gateway.recovery",
     "transports.accelerator",
     "transports.catalogue",
     "transports.conflation",
@@ -97,6 +100,7 @@ LIBRARIES = {
         "gateway.codec",
         "gateway.dispatch",
         "gateway.admin",
+        "gateway.membership",  # exceptions
         "gateway.router",  # exceptions
     },
     "uvloop": {"gateway.runner"},

@@ -122,7 +122,7 @@ def test_every_handler_that_ends_is_counted_out(
     loop.settle()
     client.session.close("transport close")
     loop.settle()
-    assert server._handlers.in_flight == 0
+    assert server.handler_runner.in_flight == 0
     assert client.session.application.in_flight == 0
     assert not client.session.is_held
 

@@ -119,7 +119,7 @@ def test_handler_runs_once_however_it_runs_and_ends(
     assert [args[1:] for args in calls.seen] == [("book", 2)]
     counters = server.eio.counters
     assert (counters.once_handled, counters.once_copies) == (1, 2)
-    assert (client.session.application.in_flight, server._handlers.in_flight) == (0, 0)
+    assert (client.session.application.in_flight, server.handler_runner.in_flight) == (0, 0)
     assert counters.refused["event_failed"] == (answer == FAILED)
     assert loop.faults == []
 

@@ -141,7 +141,7 @@ def test_all_problems_of_all_sources_are_reported_at_once() -> None:
     ("text", "message"),
     [
         ("[sever]\nport = 1", "sever: there is no such table; did you mean 'server'?; tables are server,"),
-        ("[zzz]", "zzz: there is no such table; tables are server, transports, limits, cors, tls, log"),
+        ("[zzz]", "zzz: there is no such table; tables are server, transports, limits, recovery, cors, tls, log"),
         ("port = 1", "port: belongs under [server]"),
         ("[log]\nport = 1", "[log] port: belongs under [server]"),
         ("log = 'debug'", "log: must be a table, written [log], not a string"),

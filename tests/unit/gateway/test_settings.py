@@ -49,6 +49,9 @@ def test_the_defaults_are_those_of_the_design() -> None:
         "once_window_s": 300.0,
         "max_once_streams": 100_000,
         "max_once_bytes": 256 * 1024**2,
+        "recovery_s": 0.0,
+        "recovery_max_bytes": 64 * 1024 * 1024,
+        "recovery_max_clients": 100_000,
         "cors_allowed_origins": "same-origin",
         "cors_credentials": True,
         "certfile": None,
@@ -109,3 +112,11 @@ def test_certificate_and_key_go_together(given_names: set[str], complaint: str |
 
 def test_a_refused_key_is_not_also_called_missing() -> None:
     assert len(resolve({"certfile": "c", "keyfile": ""}, {}).problems) == 1
+
+
+def test_the_demo_lets_clients_come_back_unless_told_otherwise() -> None:
+    assert load({"demo": True}, {}).recovery_s == 120
+    assert load({"demo": True, "recovery_s": "0"}, {}).recovery_s == 0
+    assert load({"demo": True}, {"TIDEGATE_RECOVERY_S": "5s"}).recovery_s == 5
+    assert load({"demo": True, "app": "chat:server"}, {}).recovery_s == 0
+    assert load({}, {}).recovery_s == 0
