@@ -20,9 +20,9 @@ export interface StreamingClientOptions extends Omit<ClientOptions, "transports"
   streaming?: StreamingOptions;
 }
 
-/** Classes for the `transports` option; by default xhr-streaming first, with long-polling to fall back on. */
+/** Classes for the `transports` option; by default long-polling first, which works everywhere. */
 export function transports(
-  names: readonly (TransportName | TransportCtor)[] = ["xhr-streaming", "polling", "websocket"],
+  names: readonly (TransportName | TransportCtor)[] = ["polling", "xhr-streaming", "websocket"],
 ): TransportCtor[] {
   return names.map((name) => {
     if (typeof name !== "string") return name;
@@ -35,8 +35,9 @@ export function transports(
 /**
  * Options for `io()` with xhr-streaming among the transports: `io(url, withStreaming({auth}))`.
  *
- * By default the session begins as xhr-streaming, falls back to long-polling where a proxy holds the response
- * back, and moves to WebSocket wherever that works.
+ * By default the session begins as long-polling, and moves to WebSocket or, where that does not work, to
+ * xhr-streaming. One that begins as xhr-streaming is not warned of a proxy that lets the beginning of a response
+ * pass and holds back the rest: the handshake is at the beginning. As an upgrade it is probed later in the stream.
  */
 export function withStreaming(options: StreamingClientOptions = {}): ClientOptions {
   const { streaming, transports: names, ...others } = options;

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
-import { chooseHttp, type ErrorAnswer, type StreamEnd } from "../src/transports/http.js";
+import { chooseHttp, exchange, viaFetch, viaXhr, type Failure } from "../src/transports/http.js";
 
-const REQUEST = { url: "http://example.test/socket.io/", headers: { "x-a": "b" }, withCredentials: false };
+const REQUEST = { url: "http://example.test/socket.io/", extraHeaders: { "x-a": "b" }, body: "" };
 
 /** The part of XMLHttpRequest that is used, driven by the test. */
 class FakeXhr {
@@ -65,89 +65,85 @@ afterEach(() => {
   globals.fetch = originalFetch;
 });
 
-function answerOf(end: StreamEnd | undefined): [number, string, string | null] {
-  assert.equal(end?.kind, "refused");
-  const { status, responseText, getResponseHeader } = end.answer;
-  return [status, responseText, getResponseHeader("retry-after")];
+function answerOf(failure: Failure | undefined): [number, string, string | null] {
+  assert.ok(failure?.status);
+  return [failure.status, failure.responseText, failure.getResponseHeader("retry-after")];
 }
 
-function listen(via: "fetch" | "xhr") {
+function listen(via: "fetch" | "xhr", body = "") {
   if (via === "xhr") globals.XMLHttpRequest = FakeXhr;
-  const seen = { heads: 0, records: [] as string[], end: undefined as StreamEnd | undefined };
-  let finish = (): void => {};
-  const ended = new Promise<void>((resolve) => {
-    finish = resolve;
+  const seen = { texts: [] as string[], end: "none yet" as Failure | string | undefined };
+  let abort = (): void => {};
+  const ended = new Promise<Failure | undefined>((resolve) => {
+    const onEnd = (failure?: Failure): void => {
+      seen.end = failure;
+      resolve(failure);
+    };
+    abort = exchange(chooseHttp(via), { ...REQUEST, body }, onEnd, (text) => seen.texts.push(text));
   });
-  const abort = chooseHttp(via)?.stream(REQUEST, {
-    onResponse: () => seen.heads++,
-    onData: () => {},
-    onRecord: (record) => seen.records.push(record),
-    onEnd: (end) => {
-      seen.end = end;
-      finish();
-    },
-  });
-  assert.ok(abort);
   return { seen, abort, ended };
 }
 
-test("XMLHttpRequest: records come with progress, half a character and half a record wait", () => {
-  const { seen } = listen("xhr");
+test("XMLHttpRequest: text comes with progress, up to the last record that is whole", async () => {
+  const { seen, ended } = listen("xhr");
   const xhr = FakeXhr.last;
-  assert.deepEqual(xhr.headers, { "x-a": "b" });
+  assert.deepEqual([xhr.method, xhr.headers, xhr.body], ["GET", { "x-a": "b" }, null]);
   xhr.head(200);
-  assert.equal(seen.heads, 1);
+  assert.deepEqual(seen.texts, [""]);
   xhr.text("0{}\u001e4\ufffd");
-  assert.deepEqual(seen.records, ["0{}"]);
+  assert.equal(seen.texts.join(""), "0{}\u001e");
   xhr.text("0{}\u001e4€\u001e4b");
-  assert.deepEqual(seen.records, ["0{}", "4€"]);
-  xhr.text("0{}\u001e4€\u001e4b\u001e\u001e");
+  assert.equal(seen.texts.join(""), "0{}\u001e4€\u001e");
   xhr.load();
-  assert.deepEqual(seen.records, ["0{}", "4€", "4b", ""]);
-  assert.deepEqual(seen.end, { kind: "whole" });
-  assert.equal(seen.heads, 1);
+  assert.equal(await ended, undefined);
+  assert.equal(seen.texts.join(""), "0{}\u001e4€\u001e4b");
 });
 
-test("XMLHttpRequest: what comes with the end is read, an end inside a record is a cut", () => {
-  const { seen } = listen("xhr");
+test("XMLHttpRequest: what comes with the end is read", async () => {
+  const { seen, ended } = listen("xhr");
   FakeXhr.last.head(200);
   FakeXhr.last.responseText = "4a\u001e4b";
   FakeXhr.last.load();
-  assert.deepEqual(seen.records, ["4a"]);
-  assert.equal(seen.end?.kind, "cut");
+  assert.equal(await ended, undefined);
+  assert.equal(seen.texts.join(""), "4a\u001e4b");
 });
 
-test("XMLHttpRequest: an error status is refused, a network error is a cut, an abort says nothing", () => {
+test("XMLHttpRequest: an error status is an answer, a network error an error, an abort says nothing", async () => {
   const refused = listen("xhr");
   FakeXhr.last.head(400);
   FakeXhr.last.text("4{}\u001e");
   FakeXhr.last.load();
-  assert.deepEqual([refused.seen.heads, refused.seen.records], [0, []]);
-  assert.deepEqual(answerOf(refused.seen.end), [400, "4{}\u001e", "5"]);
+  assert.deepEqual(answerOf(await refused.ended), [400, "4{}\u001e", "5"]);
+  assert.deepEqual(refused.seen.texts, []);
 
   const cut = listen("xhr");
   FakeXhr.last.onerror({ type: "error" });
-  assert.deepEqual(cut.seen.end, { kind: "cut", cause: "error" });
+  assert.equal(String(await cut.ended), "Error: error");
 
   const aborted = listen("xhr");
+  const xhr = FakeXhr.last;
   aborted.abort();
-  assert.equal(FakeXhr.last.isAborted, true);
-  FakeXhr.last.onerror({ type: "abort" });
-  assert.equal(aborted.seen.end, undefined);
+  assert.equal(xhr.isAborted, true);
+  xhr.head(200);
+  xhr.onerror({ type: "abort" });
+  // One that ends after it, so that its end would have come.
+  const later = listen("xhr");
+  FakeXhr.last.onerror({ type: "error" });
+  await later.ended;
+  assert.deepEqual(aborted.seen, { texts: [], end: "none yet" });
 });
 
-test("XMLHttpRequest: a post reports what went wrong", () => {
-  globals.XMLHttpRequest = FakeXhr;
-  const outcomes: (ErrorAnswer | Error | undefined)[] = [];
-  chooseHttp("xhr")?.post(REQUEST, "4a", (outcome) => outcomes.push(outcome));
-  assert.equal(FakeXhr.last.method, "POST");
-  assert.equal(FakeXhr.last.body, "4a");
+test("XMLHttpRequest: a post reports what went wrong", async () => {
+  const taken = listen("xhr", "4a");
+  assert.deepEqual([FakeXhr.last.method, FakeXhr.last.body], ["POST", "4a"]);
+  assert.equal(FakeXhr.last.headers["content-type"], "text/plain;charset=UTF-8");
   FakeXhr.last.status = 200;
   FakeXhr.last.load();
-  assert.deepEqual(outcomes, [undefined]);
+  assert.equal(await taken.ended, undefined);
+  const refused = listen("xhr", "4a");
   FakeXhr.last.status = 413;
   FakeXhr.last.load();
-  assert.equal(outcomes[1], FakeXhr.last);
+  assert.equal(await refused.ended, FakeXhr.last);
 });
 
 function respond(pieces: Uint8Array[], fail?: Error): void {
@@ -164,52 +160,91 @@ function respond(pieces: Uint8Array[], fail?: Error): void {
     )) satisfies typeof fetch;
 }
 
-test("fetch: a response is read while it comes, to a whole end", async () => {
+test("fetch: text comes as it is read, to a whole end", async () => {
   const bytes = new TextEncoder().encode("0{}\u001e4€\u001e");
   respond([bytes.subarray(0, 6), bytes.subarray(6)]);
   const { seen, ended } = listen("fetch");
-  await ended;
-  assert.deepEqual(seen, { heads: 1, records: ["0{}", "4€"], end: { kind: "whole" } });
+  assert.equal(await ended, undefined);
+  assert.deepEqual(seen.texts, ["", "0{}\u001e4", "€\u001e", ""]);
 });
 
-test("fetch: an end inside a record and a broken body are cuts", async () => {
-  respond([new TextEncoder().encode("4a\u001e4b")]);
-  const inside = listen("fetch");
-  await inside.ended;
-  assert.equal(inside.seen.end?.kind, "cut");
-
-  respond([new TextEncoder().encode("4a\u001e")], new Error("reset"));
-  const broken = listen("fetch");
-  await broken.ended;
-  assert.deepEqual(broken.seen.records, ["4a"]);
-  assert.equal(broken.seen.end?.kind, "cut");
+test("fetch: characters are whole wherever the bytes are cut, and a byte order mark is one", async () => {
+  const text = "4\ufeffzwölf €\u001e4😀\u001e";
+  const bytes = new TextEncoder().encode(text);
+  for (const pieces of [[...bytes].map((byte) => Uint8Array.of(byte)), [new TextEncoder().encode("\ufeff")]]) {
+    const expected = pieces.length > 1 ? text : "\ufeff";
+    respond([...pieces]);
+    const { seen, ended } = listen("fetch");
+    await ended;
+    assert.equal(seen.texts.join(""), expected);
+  }
+  respond([new TextEncoder().encode("4€").subarray(0, 2)]);
+  const cut = listen("fetch");
+  await cut.ended;
+  assert.equal(cut.seen.texts.join(""), "4\ufffd");
 });
 
-test("fetch: an error status is refused, with what the answer says", async () => {
+test("fetch: a broken body is an error", async () => {
+  const failure = new Error("reset");
+  respond([new TextEncoder().encode("4a\u001e")], failure);
+  const { seen, ended } = listen("fetch");
+  assert.equal(await ended, failure);
+  assert.equal(seen.texts.join(""), "4a\u001e");
+});
+
+test("fetch: an error status is an answer, with what it says", async () => {
   const headers = { "retry-after": "5" };
   globals.fetch = (async () => new Response("no", { status: 404, headers })) satisfies typeof fetch;
   const { seen, ended } = listen("fetch");
-  await ended;
-  assert.deepEqual(answerOf(seen.end), [404, "no", "5"]);
+  assert.deepEqual(answerOf(await ended), [404, "no", "5"]);
+  assert.deepEqual(seen.texts, []);
+});
+
+test("fetch: nothing comes after an abort", async () => {
+  let signal: AbortSignal | null | undefined;
+  globals.fetch = (async (_url, init) => {
+    ({ signal } = init ?? {});
+    return new Response("4a\u001e");
+  }) satisfies typeof fetch;
+  const seen: (string | undefined)[] = [];
+  await new Promise<void>((resolve) => {
+    const abort = exchange(viaFetch, REQUEST, () => seen.push("end"), (text) => {
+      seen.push(text);
+      abort();
+      resolve();
+    });
+  });
+  globals.fetch = (async () => new Response("ok")) satisfies typeof fetch;
+  await listen("fetch").ended;
+  assert.deepEqual(seen, [""]);
+  assert.equal(signal?.aborted, true);
 });
 
 test("fetch: a post reports what went wrong", async () => {
-  const post = () => new Promise<ErrorAnswer | Error | undefined>((resolve) => chooseHttp("fetch")?.post(REQUEST, "4a", resolve));
-  globals.fetch = (async () => new Response("ok")) satisfies typeof fetch;
-  assert.equal(await post(), undefined);
+  let sent: RequestInit | undefined;
+  globals.fetch = (async (_url, init) => {
+    sent = init;
+    return new Response("ok");
+  }) satisfies typeof fetch;
+  assert.equal(await listen("fetch", "4a").ended, undefined);
+  assert.deepEqual([sent?.method, sent?.body, sent?.keepalive], ["POST", "4a", true]);
+  // As the platform makes it of what was given.
+  assert.equal(new Request("http://localhost", sent).headers.get("content-type"), "text/plain;charset=UTF-8");
   globals.fetch = (async () => new Response("no", { status: 413 })) satisfies typeof fetch;
-  assert.deepEqual(answerOf({ kind: "refused", answer: (await post()) as ErrorAnswer }), [413, "no", null]);
+  assert.deepEqual(answerOf(await listen("fetch", "4a").ended), [413, "no", null]);
   const failure = new Error("reset");
   globals.fetch = (async () => Promise.reject(failure)) satisfies typeof fetch;
-  assert.equal(await post(), failure);
+  assert.equal(await listen("fetch", "4a").ended, failure);
 });
 
-test("fetch is chosen before XMLHttpRequest, and nothing where there is neither", () => {
+test("fetch is chosen before XMLHttpRequest, and where there is neither every request fails", async () => {
   globals.XMLHttpRequest = FakeXhr;
-  assert.equal(chooseHttp()?.name, "fetch");
+  assert.equal(chooseHttp(), viaFetch);
   globals.fetch = undefined;
-  assert.equal(chooseHttp()?.name, "xhr");
-  assert.equal(chooseHttp("fetch"), undefined);
-  delete globals.XMLHttpRequest;
-  assert.equal(chooseHttp(), undefined);
+  assert.equal(chooseHttp(), viaXhr);
+  for (const wanted of ["fetch", undefined] as const) {
+    if (!wanted) delete globals.XMLHttpRequest;
+    const failure = await new Promise((resolve) => exchange(chooseHttp(wanted), REQUEST, resolve));
+    assert.match(String(failure), /no fetch or XMLHttpRequest that can stream/);
+  }
 });

@@ -3,9 +3,9 @@ import { test } from "node:test";
 import { io } from "socket.io-client";
 import { Polling, WebSocket, XhrStreaming, transports, withStreaming } from "../src/index.js";
 
-test("by default xhr-streaming is first, with a way back", () => {
+test("by default long-polling is first, so that a proxy that holds back streams is found out", () => {
   const options = withStreaming();
-  assert.deepEqual(options.transports, [XhrStreaming, Polling, WebSocket]);
+  assert.deepEqual(options.transports, [Polling, XhrStreaming, WebSocket]);
   assert.equal(options.tryAllTransports, true);
 });
 

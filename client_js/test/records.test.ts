@@ -1,40 +1,31 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { RecordDecoder, RecordSplitter, splitPayload, utf8Length } from "../src/transports/records.js";
+import { RecordSplitter, splitPayload, utf8Length } from "../src/transports/records.js";
 
 const TEXT = '0{"sid":"é"}\u001e6\u001e4\ufeffzwölf €\u001e4😀\u001ebAQID\u001e';
 const RECORDS = ['0{"sid":"é"}', "6", "4\ufeffzwölf €", "4😀", "bAQID"];
 
 test("records come out whole, wherever two cuts fall", () => {
-  const bytes = new TextEncoder().encode(TEXT);
-  for (let first = 0; first <= bytes.length; first++) {
-    for (let second = first; second <= bytes.length; second++) {
-      const decoder = new RecordDecoder();
-      const pieces = [bytes.subarray(0, first), bytes.subarray(first, second), bytes.subarray(second)];
-      assert.deepEqual(pieces.flatMap((piece) => decoder.push(piece)), RECORDS);
-      assert.equal(decoder.end(), true);
+  for (let first = 0; first <= TEXT.length; first++) {
+    for (let second = first; second <= TEXT.length; second++) {
+      const splitter = new RecordSplitter();
+      const pieces = [TEXT.slice(0, first), TEXT.slice(first, second), TEXT.slice(second)];
+      assert.deepEqual(pieces.flatMap((piece) => splitter.push(piece)), RECORDS);
+      assert.equal(splitter.isInsideRecord, false);
     }
   }
 });
 
-test("records come out whole byte by byte, each with its separator and not before", () => {
-  const decoder = new RecordDecoder();
+test("records come out whole unit by unit, each with its separator and not before", () => {
+  const splitter = new RecordSplitter();
   const records: string[] = [];
-  for (const byte of new TextEncoder().encode(TEXT)) {
-    const found = decoder.push(Uint8Array.of(byte));
-    assert.equal(found.length, byte === 0x1e ? 1 : 0);
+  for (const unit of TEXT.split("")) {
+    const found = splitter.push(unit);
+    assert.equal(found.length, unit === "\u001e" ? 1 : 0);
+    assert.equal(splitter.isInsideRecord, unit !== "\u001e");
     records.push(...found);
   }
   assert.deepEqual(records, RECORDS);
-});
-
-test("a stream that stops inside a record, or inside a character, is known", () => {
-  const bytes = new TextEncoder().encode("4a\u001e4€");
-  for (let length = 0; length <= bytes.length; length++) {
-    const decoder = new RecordDecoder();
-    decoder.push(bytes.subarray(0, length));
-    assert.equal(decoder.end(), length === 0 || length === 3, `after ${length} bytes`);
-  }
 });
 
 test("an empty record is a record", () => {

@@ -7,6 +7,10 @@ import net from "node:net";
  * - `onResponse(request, client)`: may return `{onChunk(chunk), onEnd?(), holdsHead?}` to pass the body on itself.
  * - `delayMs(request)`: how long the response is held before it is passed on.
  * - `onUpgrade`: "pass" (default), "refuse" or "hang"; `upgradeDelayMs` before it is passed on.
+ * - `webSocketLifeMs`: how long a connection that was upgraded lasts before it breaks off.
+ * - `isDown`: new connections break off at once.
+ *
+ * `breakAll()` breaks every connection there is.
  */
 export async function startProxy(target, hooks = {}) {
   const { hostname, port } = new URL(target);
@@ -57,6 +61,9 @@ export async function startProxy(target, hooks = {}) {
       upstream.write(`${lines.join("\r\n")}\r\n\r\n`);
       upstream.write(head);
       upstream.pipe(client).pipe(upstream);
+      if (hooks.webSocketLifeMs !== undefined) {
+        upstream.once("data", () => setTimeout(() => client.destroy(), hooks.webSocketLifeMs));
+      }
     });
     for (const [one, other] of [[upstream, client], [client, upstream]]) {
       one.on("error", () => other.destroy());
@@ -65,13 +72,17 @@ export async function startProxy(target, hooks = {}) {
   });
 
   server.on("connection", (socket) => {
+    if (hooks.isDown) socket.destroy();
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   proxy.url = `http://127.0.0.1:${server.address().port}`;
-  proxy.close = () => {
+  proxy.breakAll = () => {
     for (const socket of sockets) socket.destroy();
+  };
+  proxy.close = () => {
+    proxy.breakAll();
     return new Promise((resolve) => server.close(resolve));
   };
   return proxy;
@@ -102,5 +113,30 @@ export const buffering = ({ holdsHead = false, matches = isStream } = {}) => (re
     holdsHead,
     onChunk: (chunk) => chunks.push(chunk),
     onEnd: () => client.end(Buffer.concat(chunks)),
+  };
+};
+
+/**
+ * Passes what comes with the head of each response, and then holds back what comes until `bytes` have gathered: as
+ * nginx with `proxy_buffering on` where `X-Accel-Buffering` is ignored.
+ */
+export const holdingBack = ({ bytes = 4096, matches = isStream } = {}) => (request, client) => {
+  if (!matches(request)) return undefined;
+  let isFirst = true;
+  let held = [];
+  const release = () => {
+    client.write(Buffer.concat(held));
+    held = [];
+  };
+  return {
+    onChunk(chunk) {
+      held.push(chunk);
+      if (isFirst || held.reduce((sum, { length }) => sum + length, 0) >= bytes) release();
+      isFirst = false;
+    },
+    onEnd() {
+      release();
+      client.end();
+    },
   };
 };

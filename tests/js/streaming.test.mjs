@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { after, afterEach, test } from "node:test";
 import { io, withStreaming } from "../../client_js/test/support/client.mjs";
-import { buffering, cutAfter, isStream, startProxy } from "./proxy.mjs";
+import { buffering, cutAfter, holdingBack, isStream, startProxy } from "./proxy.mjs";
 
 const url = process.env.TIDEGATE_URL;
 const smallStreamUrl = process.env.TIDEGATE_SMALL_STREAM_URL;
@@ -33,7 +33,9 @@ async function until(condition, what) {
   }
 }
 
-function connect(server, { names = ["xhr-streaming"], streaming, ...others } = {}) {
+/** `names: undefined` leaves the choice to the client. */
+function connect(server, given = {}) {
+  const { names, streaming, ...others } = { names: ["xhr-streaming"], ...given };
   const socket = io(
     server,
     withStreaming({ forceNew: true, reconnection: false, transports: names, streaming, ...others }),
@@ -228,6 +230,16 @@ for (const holdsHead of [false, true]) {
     assert.equal(client.transport(), "polling");
   });
 }
+
+test("by default a proxy that holds back the end of each response does no harm", options, async () => {
+  const proxy = await proxied({ onResponse: holdingBack(), onUpgrade: "refuse" });
+  const client = connect(proxy.url, { names: undefined, streaming: { firstRecordTimeout: 500 } });
+  await client.connected;
+  await until(() => client.upgradeErrors.length > 1, "upgrade errors");
+  assert.deepEqual(client.upgradeErrors.map(({ transport }) => transport), ["websocket", "xhr-streaming"]);
+  await checkBurst(client, 100);
+  assert.equal(client.transport(), "polling");
+});
 
 test("alone behind a proxy that holds back the response, the error says so", options, async () => {
   const proxy = await proxied({ onResponse: buffering() });

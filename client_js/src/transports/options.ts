@@ -1,4 +1,4 @@
-import type { HandshakeData, Socket, SocketOptions } from "engine.io-client";
+import type { Socket, SocketOptions } from "engine.io-client";
 
 /** Settings of the transport: `transportOptions: {"xhr-streaming": {…}}`, or `streaming` of `withStreaming()`. */
 export interface StreamingOptions {
@@ -31,23 +31,4 @@ export interface StreamingOptions {
 export interface TransportOptions extends SocketOptions, StreamingOptions {
   socket: Socket;
   query: Record<string, string>;
-}
-
-export function transportNames(opts: SocketOptions): string[] {
-  return (opts.transports ?? []).map((transport) => {
-    if (typeof transport === "string") return transport;
-    // Where the engine itself takes the name from.
-    return (transport.prototype as { name: string }).name;
-  });
-}
-
-const handshakes = new WeakMap<Socket, HandshakeData>();
-
-/** Call in the constructor: the handshake may belong to another transport than the one that asks later. */
-export function rememberHandshake(socket: Socket): void {
-  socket.once("handshake", (data) => handshakes.set(socket, data));
-}
-
-export function handshakeOf(socket: Socket): HandshakeData | undefined {
-  return handshakes.get(socket);
 }

@@ -1,9 +1,18 @@
 import type { TransportReservedEvents } from "engine.io-client";
 import { NodeXHR } from "socket.io-client";
-import { rememberHandshake, transportNames, type TransportOptions } from "./options.js";
-import { LAST_ANSWER_MS, tellsCause, tryNoOthersIfForbidden } from "./refused.js";
+import { inside } from "./engine-seam.js";
+import { tellsCause, tryNoOthersIfForbidden } from "./refused.js";
 
 type CloseDetails = Parameters<TransportReservedEvents["close"]>[0];
+
+/** An enum, which leaves no more of a name than its value in a bundle. */
+const enum Fixed {
+  /**
+   * How long the server's close packet waits for the answer to a `POST` under way: the packet does not say why the
+   * session ends, but that answer does where it is the `POST` that the server has refused.
+   */
+  LAST_ANSWER_MS = 1_000,
+}
 
 /**
  * Long-polling as socket.io-client does it (`NodeXHR` is its default; in a browser that is the browser's own),
@@ -11,23 +20,14 @@ type CloseDetails = Parameters<TransportReservedEvents["close"]>[0];
  * lets the application see why the server has closed the session.
  */
 export class Polling extends NodeXHR {
-  // installTimerFunctions() of the base class sets it beside setTimeoutFn.
-  declare protected readonly clearTimeoutFn: typeof clearTimeout;
-
-  /** Ends the transport as the server's close packet asks for, while a `POST` is under way. */
-  private goodbye: (() => void) | undefined;
-  private goodbyeTimer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(opts: TransportOptions) {
-    super(opts);
-    rememberHandshake(opts.socket);
-  }
+  /** Ends the transport as the server's close packet asks for; a second call reaches nobody. */
+  #goodbye: (() => void) | undefined;
 
   protected override uri(): string {
-    if (this.query.sid === undefined) {
-      this.query.transports = transportNames(this.opts).join(",");
-    } else {
+    if (this.query.sid) {
       delete this.query.transports;
+    } else {
+      this.query.transports = inside(this.socket).transports.join();
     }
     return super.uri();
   }
@@ -35,22 +35,19 @@ export class Polling extends NodeXHR {
   protected override onClose(details?: CloseDetails): void {
     // Only the close packet has details here.
     if (!details || this.writable) return super.onClose(details);
+    // A POST is under way.
     this.readyState = "closed"; // or it would poll on
-    this.goodbye = () => {
-      this.clearTimeoutFn(this.goodbyeTimer);
-      super.onClose(details);
-    };
-    this.goodbyeTimer = this.setTimeoutFn(this.goodbye, LAST_ANSWER_MS);
-    this.once("drain", this.goodbye);
+    this.#goodbye = () => super.onClose(details);
+    this.setTimeoutFn(this.#goodbye, Fixed.LAST_ANSWER_MS);
+    this.once("drain", this.#goodbye);
   }
 
   protected override onError(reason: string, description: unknown, context?: unknown): this {
     const text = (context as XMLHttpRequest | undefined)?.responseText;
-    if (this.goodbye && !tellsCause(text)) {
-      this.goodbye();
+    if (this.#goodbye && !tellsCause(text)) {
+      this.#goodbye();
       return this;
     }
-    this.clearTimeoutFn(this.goodbyeTimer);
     tryNoOthersIfForbidden(this.socket, text);
     return super.onError(reason, description, context);
   }

@@ -1,27 +1,26 @@
-import type { Socket, SocketOptions } from "engine.io-client";
+import type { Socket } from "engine.io-client";
+import { inside } from "./engine-seam.js";
 
-/** Engine.IO's codes. */
-const UNKNOWN_SESSION = 1;
-const FORBIDDEN = 4;
+/** Engine.IO's. */
+export const enum Code {
+  UNKNOWN_SESSION = 1,
+  FORBIDDEN = 4,
+}
 
-/**
- * How long the server's close packet waits for the answer to a `POST` under way: the packet does not say why the
- * session ends, but that answer does where it is the `POST` that the server has refused.
- */
-export const LAST_ANSWER_MS = 1_000;
-
-function codeIn(responseText: unknown): unknown {
+/** The server's own words; none where the answer is another's, as of a proxy. */
+export function wordsOf(responseText: unknown): { readonly code: number; readonly message: string } | undefined {
   try {
-    return (JSON.parse(String(responseText)) as { code?: unknown } | null)?.code;
+    const { code, message } = JSON.parse(responseText as string) as { code: unknown; message: unknown };
+    if (typeof code === "number") return { code, message: String(message) };
   } catch {
-    return undefined; // not the server's own answer
+    // not JSON, or null
   }
+  return undefined;
 }
 
 /** Whether an answer after the close packet says more than that the session is closed. */
 export function tellsCause(responseText: unknown): boolean {
-  const code = codeIn(responseText);
-  return code !== undefined && code !== UNKNOWN_SESSION;
+  return (wordsOf(responseText)?.code ?? Code.UNKNOWN_SESSION) !== Code.UNKNOWN_SESSION;
 }
 
 /**
@@ -30,7 +29,5 @@ export function tellsCause(responseText: unknown): boolean {
  * in a browser says nothing.
  */
 export function tryNoOthersIfForbidden(socket: Socket, responseText: unknown): void {
-  if (codeIn(responseText) !== FORBIDDEN) return;
-  // The options are the engine's own copy; the next attempt to connect has another engine.
-  (socket as unknown as { opts: SocketOptions }).opts.tryAllTransports = false;
+  if (wordsOf(responseText)?.code === Code.FORBIDDEN) inside(socket).opts.tryAllTransports = false;
 }

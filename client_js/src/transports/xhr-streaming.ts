@@ -1,19 +1,24 @@
-import { Transport } from "engine.io-client";
-import { encodePayload, type Packet } from "engine.io-parser";
+import { decodePacket } from "engine.io-parser";
 import { Downstream } from "./downstream.js";
-import { chooseHttp, type Abort, type ErrorAnswer, type Http, type HttpRequest } from "./http.js";
-import { handshakeOf, rememberHandshake, transportNames, type TransportOptions } from "./options.js";
+import { inside } from "./engine-seam.js";
+import { chooseHttp, exchange, viaXhr, type Abort, type Failure, type Http } from "./http.js";
+import type { TransportOptions } from "./options.js";
+import { Polling } from "./polling.js";
 import { splitPayload } from "./records.js";
-import { LAST_ANSWER_MS, tellsCause, tryNoOthersIfForbidden } from "./refused.js";
 
-const PADDING_WITH_XHR = 2048;
-/** More than the bare noop that ends a response for an upgrade, so that the two differ. */
-const MIN_PADDING = 3;
-const SIGN_OF_LIFE = 16;
-const CLOSE_TIMEOUT_MS = 5_000;
+/** An enum, which leaves no more of a name than its value in a bundle. */
+const enum Fixed {
+  /** The packet that completes an upgrade, which the engine sends alone. */
+  UPGRADE = "5",
+  /** Nothing that takes part in a probe: it ends one. */
+  NOOP = "6",
+  PADDING_WITH_XHR = 2048,
+  /** More than the bare noop that ends a response for an upgrade, so that the two differ. */
+  MIN_PADDING = 3,
+  SIGN_OF_LIFE = 16,
+  CLOSE_TIMEOUT_MS = 5_000,
+}
 const BETTER = ["websocket", "webtransport"];
-
-let stamp = 0;
 
 /**
  * xhr-streaming for socket.io-client: packets come in one long response after another and go by `POST`.
@@ -31,43 +36,37 @@ let stamp = 0;
  * its noop and no POST is under way.
  * ```
  */
-export class XhrStreaming extends Transport {
+export class XhrStreaming extends Polling {
   declare protected readonly opts: TransportOptions;
   // installTimerFunctions() of the base class sets it beside setTimeoutFn.
   declare protected readonly clearTimeoutFn: typeof clearTimeout;
 
-  private readonly http: Http | undefined;
-  private readonly down: Downstream;
+  readonly #http: Http;
+  readonly #down: Downstream;
   /** From the start of an upgrade to this transport until its upgrade packet is sent. */
-  private isProbing: boolean;
-  private isGone = false;
-  private readonly outbox: string[] = [];
-  private abortPost: Abort | undefined;
-  /** The close packet, while a `POST` that it must not overtake is under way. */
-  private afterPost: (() => void) | undefined;
-  private stopWaiting: (() => void) | undefined;
-  /** Ends the transport as the server's close packet asks for, while a `POST` is under way. */
-  private goodbye: (() => void) | undefined;
+  #isProbing: boolean;
+  /** The server has said that it does not know the session, or that the session ends. */
+  #isGone = false;
+  readonly #outbox: string[] = [];
+  #abortPost: Abort | undefined;
+  /** Our close packet, once the `POST` under way has ended. */
+  #afterPost: (() => void) | undefined;
+  #stopWaiting: (() => void) | undefined;
 
   constructor(opts: TransportOptions) {
     super(opts);
-    this.isProbing = this.query.sid !== undefined;
-    if (!this.isProbing) rememberHandshake(opts.socket);
-    this.http = chooseHttp(opts.via);
-    this.down = new Downstream({
-      connect: (ack, events) => this.platform.stream(this.request(this.streamQuery(ack)), events),
-      onResponse: () => {
-        if (this.isProbing && this.readyState === "opening") this.onOpen();
-      },
+    this.#isProbing = !!this.query.sid;
+    this.#http = chooseHttp(opts.via);
+    this.#down = new Downstream({
+      connect: (ack, onEnd, onText) => this.#request(onEnd, "", this.#streamQuery(ack), onText),
+      onText: () => this.#isProbing && this.#openOnce(),
       onRecord: (record) => this.onData(record),
-      onFail: (reason, cause, isGone, answer) => {
-        this.isGone = isGone;
-        this.fail(reason, cause, answer);
-      },
-      setTimer: (callback, ms) => this.setTimer(callback, ms),
-      stallTimeoutMs: () => this.stallTimeoutMs(),
-      firstRecordTimeoutMs: opts.firstRecordTimeout ?? 3_000,
+      onFail: (reason, cause) => this.#fail(reason, cause),
+      setTimer: (callback, ms) => this.#setTimer(callback, ms),
+      stallMs: () => opts.stallTimeout ?? inside(this.socket)._pingInterval + inside(this.socket)._pingTimeout / 4,
+      firstMs: opts.firstRecordTimeout ?? 3_000,
     });
+    this.once("close", () => this.#release());
   }
 
   override get name(): string {
@@ -75,194 +74,143 @@ export class XhrStreaming extends Transport {
   }
 
   override pause(onPause: () => void): void {
-    this.readyState = "pausing";
-    let pending = this.writable ? 1 : 2;
-    const done = (): void => {
-      if (--pending > 0 || this.readyState !== "pausing") return;
-      this.readyState = "paused";
-      onPause();
-    };
-    if (!this.writable) this.once("drain", done);
-    this.down.drain(done);
+    // Long-polling waits until it is writable, and for the end of what is a poll to it.
+    inside(this)._polling = true;
+    super.pause(onPause);
+    this.#down.drain(() => this.emitReserved("pollComplete"));
   }
 
   override close(): this {
     // The base class closes only what is opening or open; a pausing transport has a response open.
-    if (this.readyState === "pausing" || this.readyState === "paused") {
-      this.release();
-      this.onClose();
-      return this;
-    }
-    return super.close();
+    if (!this.readyState.startsWith("paus")) return super.close();
+    this.#release();
+    this.onClose();
+    return this;
   }
 
-  protected override doOpen(): void {
-    if (!this.http) {
-      // The engine listens only after open().
-      this.stopWaiting = this.setTimer(() => this.fail("this platform cannot read a response while it comes", null), 0);
-    } else if (this.isProbing) {
-      this.leaveTheLeadToBetter();
-    } else {
-      this.down.open();
-    }
+  override doOpen(): void {
+    if (this.#isProbing) this.#leaveTheLeadToBetter();
+    else this.#down.open();
   }
 
-  protected override doClose(): void {
+  override doClose(): void {
     // A close packet from a probe would end the session that goes on without it.
-    const hasSession = this.readyState === "open" && !this.isProbing && !this.isGone;
+    const hasSession = this.readyState === "open" && !this.#isProbing && !this.#isGone;
     // A POST under way may carry the upgrade packet, without which the close packet would reach a mere candidate.
-    const underWay = this.abortPost;
-    if (hasSession) this.abortPost = undefined;
-    this.release();
+    let abort = this.#abortPost;
+    if (hasSession) this.#abortPost = undefined;
+    this.#release();
+    // The server keeps a candidate for a while, and would repeat to the next what this one was sent.
+    if (this.#isProbing && this.writable) this.#request(() => {}, Fixed.NOOP);
     if (!hasSession) return;
-    let abort = underWay;
-    const stopTimer = this.setTimer(() => abort?.(), CLOSE_TIMEOUT_MS);
-    const sayGoodbye = (): void => {
-      abort = this.platform.post(this.request({}), "1", stopTimer);
+    const stopTimer = this.#setTimer(() => abort?.(), Fixed.CLOSE_TIMEOUT_MS);
+    this.#afterPost = () => {
+      abort = this.#request(stopTimer, "1");
     };
-    if (underWay) this.afterPost = sayGoodbye;
-    else sayGoodbye();
+    if (!abort) this.#afterPost();
   }
 
-  protected override write(packets: Packet[]): void {
-    this.writable = false;
-    if (packets.some((packet) => packet.type === "upgrade")) this.isProbing = false;
-    encodePayload(packets, (payload) => {
-      const maxPayload = handshakeOf(this.socket)?.maxPayload ?? 0;
-      this.outbox.push(...splitPayload(payload, maxPayload));
-      if (!this.abortPost) this.postNext();
-    });
+  override doWrite(payload: string, done: () => void): void {
+    if (payload === Fixed.UPGRADE) this.#isProbing = false;
+    this.#outbox.push(...splitPayload(payload, inside(this.socket)._maxPayload));
+    if (!this.#abortPost) this.#postNext(done);
   }
 
-  protected override onPacket(packet: Packet): void {
-    switch (packet.type) {
-      case "noop":
-        // While probing the engine takes the first packet for the answer; later it has no use for it.
-        return;
-      case "open":
-        this.down.confirm();
-        if (this.readyState === "opening") this.onOpen();
-        break;
-      case "pong":
-        if (this.isProbing) this.down.confirm();
-        break;
-      case "close":
-        this.closedByServer();
-        return;
+  override onData(record: string): void {
+    const packet = decodePacket(record, this.socket.binaryType);
+    const { type } = packet;
+    // While probing the engine takes the first packet for the answer; later it has no use for a noop.
+    if (type === "noop") return;
+    if (type === "close") {
+      this.#isGone = true;
+      this.#down.close();
+      return this.onClose({ description: "transport closed by the server" });
     }
-    super.onPacket(packet);
+    if (type === "open") this.#openOnce();
+    if (type === "open" || type === "pong") this.#down.confirm();
+    this.onPacket(packet);
   }
 
-  private closedByServer(): void {
-    const goodbye = (): void => {
-      this.release();
-      this.onClose({ description: "transport closed by the server" });
-    };
-    if (!this.abortPost) return goodbye();
-    this.isGone = true;
-    this.down.close();
-    this.goodbye = goodbye;
-    this.stopWaiting = this.setTimer(goodbye, LAST_ANSWER_MS);
+  #openOnce(): void {
+    if (this.readyState === "opening") this.onOpen();
   }
 
   /** One `POST` at a time: the upgrade packet must not be overtaken, nor overtake the probe. */
-  private postNext(): void {
-    if (this.readyState === "closed") return;
-    const payload = this.outbox.shift();
-    if (payload === undefined) {
-      this.writable = true;
-      this.emitReserved("drain");
-      return;
-    }
-    this.abortPost = this.platform.post(this.request({}), payload, (failure) => {
-      this.abortPost = undefined;
-      if (this.afterPost) {
-        this.afterPost();
-        return;
-      }
-      const answer = failure instanceof Error ? undefined : failure;
-      // Whether the server has had packets that failed is unknown, so they cannot be sent again.
-      if (this.goodbye && !tellsCause(answer?.responseText)) {
-        this.goodbye();
-      } else if (answer) {
-        this.isGone = answer.status >= 400 && answer.status < 500;
-        this.fail("post error", answer.status, answer);
+  #postNext(done: () => void): void {
+    const payload = this.#outbox.shift();
+    if (payload === undefined || this.readyState === "closed") return done();
+    const onEnd = (failure?: Failure): void => {
+      this.#abortPost = undefined;
+      if (this.#afterPost) {
+        this.#afterPost();
       } else if (failure) {
-        this.fail("post error", failure);
+        // Whether the server has had packets that failed is unknown, so they cannot be sent again.
+        this.#fail("post error", failure);
       } else {
-        this.down.extend();
-        this.postNext();
+        this.#down.extend();
+        this.#postNext(done);
       }
-    });
+    };
+    this.#abortPost = this.#request(onEnd, payload);
   }
 
   /** Waits until WebSocket and WebTransport, being probed at the same time, have failed or had their time. */
-  private leaveTheLeadToBetter(): void {
-    const better = new Set(transportNames(this.opts).filter((name) => BETTER.includes(name)));
-    const delay = this.opts.upgradeDelay ?? 3_000;
-    if (better.size === 0 || delay <= 0) return this.down.open();
+  #leaveTheLeadToBetter(): void {
+    const { opts, transports } = inside(this.socket);
+    let better = opts.upgrade ? transports.filter((name) => BETTER.includes(name)).length : 0;
     const start = (): void => {
-      this.stopWaiting?.();
-      this.down.open();
+      this.#stopWaiting?.();
+      this.#down.open();
     };
-    const onUpgradeError = (error: Error & { transport?: string }): void => {
-      better.delete(error.transport ?? "");
-      if (better.size === 0) start();
+    const onUpgradeError = (): void => {
+      if (!--better) start();
     };
-    const stopTimer = this.setTimer(start, delay);
+    const delay = better && (this.opts.upgradeDelay ?? 3_000);
+    if (delay <= 0) return start();
+    const stopTimer = this.#setTimer(start, delay);
     this.socket.on("upgradeError", onUpgradeError);
-    this.stopWaiting = () => {
-      this.stopWaiting = undefined;
+    this.#stopWaiting = () => {
       stopTimer();
       this.socket.off("upgradeError", onUpgradeError);
     };
   }
 
-  private get platform(): Http {
-    if (!this.http) throw new Error("not opened");
-    return this.http;
+  #streamQuery(ack: number): Record<string, number> {
+    const wanted = this.opts.padding ?? (this.#http === viaXhr ? Fixed.PADDING_WITH_XHR : 0);
+    const padding = Math.max(wanted, this.query.sid ? Fixed.SIGN_OF_LIFE : 0);
+    return { ack, ...(padding > 0 && { padding: Math.max(padding, Fixed.MIN_PADDING) }) };
   }
 
-  private streamQuery(ack: number): Record<string, string> {
-    const wanted = this.opts.padding ?? (this.platform.name === "xhr" ? PADDING_WITH_XHR : 0);
-    const padding = Math.max(wanted, this.query.sid === undefined ? 0 : SIGN_OF_LIFE);
-    const query = { ack: String(ack) };
-    return padding > 0 ? { ...query, padding: String(Math.max(padding, MIN_PADDING)) } : query;
+  #request(
+    onEnd: (failure?: Failure) => void,
+    body: string,
+    query?: Record<string, number>,
+    onText?: (text: string) => void,
+  ): Abort {
+    const own = this.query;
+    this.query = { ...own, ...(query as object) };
+    const url = this.uri();
+    this.query = own;
+    return exchange(this.#http, { ...this.opts, url, body, cookies: this.socket._cookieJar }, onEnd, onText);
   }
 
-  private request(query: Record<string, string>): HttpRequest {
-    const { secure, timestampParam, timestampRequests, extraHeaders, withCredentials } = this.opts;
-    const all: Record<string, string> = { ...this.query, ...query };
-    if (timestampRequests !== false) all[timestampParam ?? "t"] = (Date.now() + stamp++).toString(36);
-    return {
-      url: this.createUri(secure ? "https" : "http", all),
-      headers: extraHeaders ?? {},
-      withCredentials: withCredentials ?? false,
-      cookies: this.socket._cookieJar,
-    };
-  }
-
-  private stallTimeoutMs(): number {
-    const handshake = handshakeOf(this.socket);
-    return this.opts.stallTimeout ?? (handshake ? handshake.pingInterval + handshake.pingTimeout / 4 : 0);
-  }
-
-  private setTimer(callback: () => void, ms: number): () => void {
+  #setTimer(callback: () => void, ms: number): () => void {
     const timer = this.setTimeoutFn(callback, ms);
     if (this.opts.autoUnref) (timer as unknown as { unref?: () => void }).unref?.();
     return () => this.clearTimeoutFn(timer);
   }
 
-  private fail(reason: string, description: unknown, answer?: ErrorAnswer): void {
-    this.release();
-    if (answer) tryNoOthersIfForbidden(this.socket, answer.responseText);
-    this.onError(`xhr-streaming: ${reason}`, description, answer);
+  #fail(reason: string, cause?: Failure): void {
+    const status = cause?.status;
+    this.#release();
+    if (status && status < 500) this.#isGone = true;
+    this.onError(`xhr-streaming: ${reason}`, status ?? cause, status && cause);
   }
 
-  private release(): void {
-    this.stopWaiting?.();
-    this.down.close();
-    this.abortPost?.();
-    this.abortPost = undefined;
+  #release(): void {
+    this.#stopWaiting?.();
+    this.#down.close();
+    this.#abortPost?.();
+    this.#abortPost = undefined;
   }
 }
