@@ -1,4 +1,4 @@
-"""The tests of ``tests/js``: the streaming client against servers, through proxies that misbehave."""
+"""The tests of ``tests/js``: tidegate-client in Node.js against servers, through proxies that misbehave."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ SUITES = sorted(path.name for path in (ROOT / "tests" / "js").glob("*.test.mjs")
 
 
 @pytest.mark.parametrize("suite", SUITES)
-def test_the_streaming_client_holds_against_bad_networks(server_process: Any, suite: str) -> None:
+def test_the_client_holds_against_bad_networks(server_process: Any, suite: str) -> None:
     run_node(
         "--test",
         str(ROOT / "tests" / "js" / suite),
         seconds=110,
         TIDEGATE_URL=server_process().url,
         TIDEGATE_SMALL_STREAM_URL=server_process(stream_max_bytes=4000).url,
+        TIDEGATE_RECOVERING_URL=server_process(module="tests.networks.server", recovery_s=60).url,
+        TIDEGATE_FULL_URL=server_process(max_connections=1).url,
         TIDEGATE_TEST_TIMEOUT_FACTOR=str(TIMEOUT_FACTOR),
     )

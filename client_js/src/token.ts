@@ -1,0 +1,107 @@
+/** Why a token is asked for. */
+export type TokenNeed = "connect" | "expiring" | "refused";
+
+/** Gives a token, at once or later. Called with `refused`: the last one was not accepted, another may be. */
+export type TokenSource = (need: TokenNeed) => string | Promise<string>;
+
+/** An enum, which leaves no more of a name than its value in a bundle. */
+const enum Fixed {
+  /** Of its remaining life, how much is left when a token is replaced; at most half a minute. */
+  MARGIN = 0.1,
+  MAX_MARGIN_MS = 30_000,
+  /** After a source that failed to give a new token in time. */
+  RETRY_MS = 5_000,
+  MAX_TIMER_MS = 2 ** 31 - 1,
+}
+
+/**
+ * The token of a client: kept while it is good, replaced before it expires (where it is a JWT, which says when) and
+ * when the server refuses it. A token that was fetched because of a refusal and is refused again is final.
+ */
+export class Tokens {
+  readonly #source: TokenSource;
+  readonly #renewed: (token: string) => void;
+  #need: TokenNeed | undefined = "connect";
+  #token = "";
+  #wasRefused = false;
+  #isStopped = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #fetching: Promise<void> | undefined;
+
+  /** `renewed` is told a new token, in place of one that was about to expire. */
+  constructor(source: TokenSource, renewed: (token: string) => void) {
+    this.#source = source;
+    this.#renewed = renewed;
+  }
+
+  /** Rejects with what the source throws. */
+  async get(): Promise<string> {
+    this.#isStopped = false;
+    // A refusal may come while a token is being fetched: then that one is of no use.
+    while (this.#need) await (this.#fetching ??= this.#fetch(this.#need));
+    if (this.#timer === undefined && !this.#isStopped) this.#watch();
+    return this.#token;
+  }
+
+  /** The server has let the client in. */
+  accepted(): void {
+    this.#wasRefused = false;
+  }
+
+  /** The server has refused. Returns whether another token may help. */
+  refused(): boolean {
+    const isWorthIt = !this.#wasRefused;
+    this.#wasRefused = true;
+    this.#need = "refused";
+    return isWorthIt;
+  }
+
+  /** Renews nothing any more, until a token is asked for again. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#unwatch();
+  }
+
+  #unwatch(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #watch(): void {
+    const life = expiryOf(this.#token) - Date.now();
+    if (life > 0 && life < Infinity) this.#renewIn(life - Math.min(life * Fixed.MARGIN, Fixed.MAX_MARGIN_MS));
+  }
+
+  async #fetch(need: TokenNeed): Promise<void> {
+    try {
+      const token = await this.#source(need);
+      if (need !== this.#need) return;
+      this.#token = token;
+      this.#need = undefined;
+      this.#unwatch();
+    } finally {
+      this.#fetching = undefined;
+    }
+  }
+
+  #renewIn(ms: number): void {
+    clearTimeout(this.#timer);
+    const renew = (): void => {
+      this.#timer = undefined;
+      this.#need = "expiring";
+      // On failure the connection goes on with what it has.
+      this.get().then(this.#renewed, () => this.#renewIn(Fixed.RETRY_MS));
+    };
+    this.#timer = setTimeout(renew, Math.min(ms, Fixed.MAX_TIMER_MS));
+  }
+}
+
+/** When a JWT expires, in ms since 1970; Infinity for other tokens. */
+function expiryOf(token: string): number {
+  try {
+    const payload = atob((token.split(".")[1] as string).replace(/-/g, "+").replace(/_/g, "/"));
+    return ((JSON.parse(payload) as { exp?: number }).exp ?? Infinity) * 1_000;
+  } catch {
+    return Infinity; // not a JWT
+  }
+}
