@@ -90,6 +90,10 @@ class ServerProcess:
         if "Traceback (most recent call last)" in fresh:
             pytest.fail(f"the server logged a traceback:\n{fresh[-8000:]}", pytrace=False)
 
+    def accept_log(self) -> None:
+        """What was logged until now is what the test has asked for."""
+        self._checked_to = len(self.log())
+
     def begin_stop(self) -> None:
         if self._process.poll() is None and not self._is_stopping:
             self._is_stopping = True
