@@ -4,7 +4,7 @@ PORT ?= 8000
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench profile fuzz soak client clean
+.PHONY: help run test check bench sizes profile fuzz soak client clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ check: .venv/.dev ## Lint and types
 bench: .venv/.dev ## Side-by-side benchmarks against the peers, as tables (BENCH="--quick --runs 5")
 	scripts/bench $(BENCH)
 
+sizes: ## The size of the browser client beside those of others
+	scripts/sizes
+
 profile: .venv/.profile ## A profile of tidegate under one cell of the benchmarks (CELL=echo-100, PROFILE="--seconds 5")
 	scripts/profile $(CELL) $(PROFILE)
 
@@ -49,4 +52,4 @@ client: ## Build the browser client into gateway/static
 	scripts/client
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .fuzz build dist node_modules client_js/node_modules client_js/dist client_js/build tests/conformance/node_modules benchmarks/build benchmarks/node_modules benchmarks/bun/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .fuzz build dist node_modules client_js/node_modules client_js/dist client_js/build tests/conformance/node_modules benchmarks/build benchmarks/node_modules benchmarks/bun/node_modules benchmarks/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

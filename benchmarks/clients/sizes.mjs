@@ -1,0 +1,76 @@
+// Sizes of browser clients, ours and the peers', as a Markdown table; `make sizes` at the root prints it.
+//   file: the published build for browsers, as it lies in the npm package
+//   import: what a bundler (esbuild, minified) makes of the import that an application begins with
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+const here = fileURLToPath(new URL(".", import.meta.url));
+const client = fileURLToPath(new URL("../../client_js", import.meta.url));
+const files = fileURLToPath(new URL("../../gateway/static", import.meta.url));
+const modules = join(here, "node_modules");
+
+const CLIENTS = [
+  {
+    name: "socket.io-client",
+    file: join(modules, "socket.io-client/dist/socket.io.min.js"),
+    code: `export { io } from "socket.io-client";`,
+    has: "WebSocket, long-polling, WebTransport; acks, retries",
+  },
+  {
+    name: "tidegate-client",
+    file: join(files, "tidegate-client.min.js"),
+    root: client,
+    code: `export { connect } from "./src/index.js";`,
+    has: "all of socket.io-client; xhr-streaming, states, outbox, channels",
+  },
+  {
+    name: "centrifuge",
+    file: join(modules, "centrifuge/dist/centrifuge.js"),
+    code: `export { Centrifuge } from "centrifuge";`,
+    has: "WebSocket, HTTP streaming, SSE (SockJS, WebTransport by option); subscriptions with recovery",
+  },
+  {
+    name: "@anycable/web",
+    code: `export { createCable } from "@anycable/web";`,
+    has: "WebSocket; channels with recovery (long-polling is another package)",
+  },
+  {
+    name: "sockjs-client",
+    file: join(modules, "sockjs-client/dist/sockjs.min.js"),
+    has: "WebSocket, XHR and iframe streaming, polling; no reconnect, no channels",
+  },
+];
+
+const gzip = (bytes) => gzipSync(bytes, { level: 9 }).length;
+const show = (bytes) => (bytes === undefined ? "–" : `${(bytes / 1024).toFixed(1)} KB`);
+
+async function bundle({ code, root = here }) {
+  if (!code) return undefined;
+  const { outputFiles } = await build({
+    absWorkingDir: root,
+    stdin: { contents: code, resolveDir: root, loader: "ts" },
+    bundle: true,
+    minify: true,
+    format: "esm",
+    platform: "browser",
+    target: "es2022",
+    legalComments: "none",
+    write: false,
+    logLevel: "error",
+  });
+  return gzip(outputFiles[0].contents);
+}
+
+function version({ name, root }) {
+  const file = root ? join(root, "package.json") : join(modules, name, "package.json");
+  return JSON.parse(readFileSync(file, "utf8")).version;
+}
+
+console.log("| client | published file | import, bundled | brings |\n| --- | --- | --- | --- |");
+for (const each of CLIENTS) {
+  const file = each.file && gzip(readFileSync(each.file));
+  console.log(`| ${each.name} ${version(each)} | ${show(file)} | ${show(await bundle(each))} | ${each.has} |`);
+}
