@@ -31,9 +31,12 @@ SCRIPTS = ("tidegate-client.min.js", "socket.io.js")
 #: A burst is sent in steps of this, so that many a second do not each need a timer.
 _STEP_S = 0.01
 
-_RECORDER = Path(__file__).with_name("node") / "recorder.js"
+_NODE = Path(__file__).with_name("node")
+#: What the page records with: the stock API, and that of ``tidegate.connect()``.
+_RECORDERS = ("recorder.js", "client-recorder.js")
 _PAGE = """<!DOCTYPE html><html><head><meta charset="utf-8"><title>test</title><link rel="icon" href="data:,">
-<script src="/socket.io/{script}"></script><script src="/recorder.js"></script></head><body></body></html>"""
+<script src="/socket.io/{script}"></script><script src="/recorder.js"></script>
+<script src="/client-recorder.js"></script></head><body style="white-space: pre"></body></html>"""
 
 
 @dataclass
@@ -164,7 +167,7 @@ async def _page(request: web.Request) -> web.Response:
 
 
 async def _recorder(request: web.Request) -> web.FileResponse:
-    return web.FileResponse(_RECORDER, headers={"Content-Type": "text/javascript; charset=utf-8"})
+    return web.FileResponse(_NODE / request.path[1:], headers={"Content-Type": "text/javascript; charset=utf-8"})
 
 
 def create_app(options: dict[str, Any]) -> web.Application:
@@ -173,7 +176,8 @@ def create_app(options: dict[str, Any]) -> web.Application:
     app = web.Application()
     server.attach(app)
     app.router.add_get("/page", _page)
-    app.router.add_get("/recorder.js", _recorder)
+    for name in _RECORDERS:
+        app.router.add_get(f"/{name}", _recorder)
     app.router.add_get("/clients/{name}", numbers.show)
     app.router.add_post("/clients/{name}/burst", numbers.burst)
     return app
