@@ -20,6 +20,7 @@ from aiohttp import web
 import gateway
 from gateway.demo.chat import Chat, ChatRefusedError
 from gateway.demo.host_sampler import HostSample, HostSampler
+from transports import reasons
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def install(server: "gateway.Server", app: web.Application, *, interval_s: float
     server.on("disconnect", demo.disconnect)
     server.on("chat", demo.chat)
     server.on("transport_in_use", demo.transport_in_use)
+    server.on("cut", demo.cut)
     app.cleanup_ctx.append(demo.running)
     app.router.add_get("/", _serve(_STATIC / _PAGE))
     for asset in sorted(_STATIC.iterdir()):
@@ -74,6 +76,8 @@ class Demo:
 
     async def connect(self, sid: str, environ: dict[str, object], auth: object = None) -> None:
         self._clients.add(sid)
+        if self._server.recovered(sid):
+            return  # it is sent what it has missed
         welcome = {
             "epoch": self._epoch,
             "n": self._last_n,
@@ -99,6 +103,12 @@ class Demo:
 
     async def transport_in_use(self, sid: str, *arguments: object) -> dict[str, object]:
         return {"transport": self._server.transport(sid)}
+
+    async def cut(self, sid: str, *arguments: object) -> None:
+        """Break the client's connection off as a network would: without a good-bye, so that it comes back."""
+        member = self._server.manager.member(sid, None)
+        if member is not None:
+            member.session.close(reasons.TRANSPORT_CLOSE)
 
     async def running(self, app: web.Application) -> AsyncIterator[None]:
         sampling = asyncio.create_task(self._broadcast_samples(), name="demo samples")

@@ -1,6 +1,7 @@
 """The live demo: its sampler, its chat rules, and both over real sockets."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 import socketio
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 
 import gateway
 from gateway.demo import install
@@ -141,7 +142,7 @@ class Visitor:
             self.client.on(event, self._keep(event))
 
     def _keep(self, event: str) -> Callable[[Any], Any]:
-        async def keep(data: Any) -> None:
+        async def keep(data: Any, *offset: str) -> None:
             async with self._changed:
                 self.heard[event].append(data)
                 self._changed.notify_all()
@@ -167,10 +168,42 @@ async def visitor(url: str, *transports: str) -> AsyncIterator[Visitor]:
         await guest.client.disconnect()
 
 
+@dataclass
+class Returner:
+    """A raw WebSocket client that can come back to its place, as ``socket.io-client`` does."""
+
+    http: ClientSession
+    pid: str = ""
+    offset: str = ""
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[ClientWebSocketResponse]:
+        async with self.http.ws_connect("/socket.io/?EIO=4&transport=websocket") as websocket:
+            claim = {"pid": self.pid, "offset": self.offset} if self.pid else {}
+            await websocket.send_str("40" + json.dumps(claim))
+            while not (packet := await self._read(websocket)).startswith("40"):
+                pass
+            self.pid = json.loads(packet[2:])["pid"]
+            yield websocket
+
+    async def hear(self, websocket: ClientWebSocketResponse, count: int) -> list[tuple[str, Any]]:
+        """The next events, of which the offset is kept."""
+        heard: list[tuple[str, Any]] = []
+        while len(heard) < count:
+            packet = await self._read(websocket)
+            if packet.startswith("42"):
+                event, data, self.offset = json.loads(packet[2:])
+                heard.append((event, data))
+        return heard
+
+    async def _read(self, websocket: ClientWebSocketResponse) -> str:
+        return await websocket.receive_str(timeout=TIMEOUT_S)
+
+
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
     app = web.Application()
-    server = gateway.Server()
+    server = gateway.Server(recovery_s=60)
     server.attach(app)
     install(server, app, interval_s=INTERVAL_S)
     runner = web.AppRunner(app, shutdown_timeout=1.0)
@@ -186,7 +219,10 @@ async def test_page_and_assets_are_served_with_their_types_and_a_strict_policy(u
         "/demo/demo.css": "text/css; charset=utf-8",
         "/demo/demo.js": "text/javascript; charset=utf-8",
         "/demo/charts.js": "text/javascript; charset=utf-8",
+        "/demo/chat.js": "text/javascript; charset=utf-8",
         "/demo/sequence.js": "text/javascript; charset=utf-8",
+        "/demo/state.js": "text/javascript; charset=utf-8",
+        "/demo/words.js": "text/javascript; charset=utf-8",
         "/demo/favicon.svg": "image/svg+xml",
     }
     async with ClientSession(url) as http:
@@ -299,6 +335,45 @@ async def test_clients_are_counted_as_they_come_and_go(url: str) -> None:
         async with visitor(url):
             await _wait_for_clients(ada, 2)
         await _wait_for_clients(ada, 1)
+
+
+async def test_who_comes_back_is_sent_what_it_has_missed_and_no_second_welcome(url: str) -> None:
+    async with ClientSession(url) as http, visitor(url) as ada:
+        bob = Returner(http)
+        async with bob.connected() as websocket:
+            events = await bob.hear(websocket, 2)
+            assert [event for event, _ in events] == ["welcome", "sample"]
+            last_n = events[-1][1]["n"]
+        await _wait_for_clients(ada, 1)
+        await ada.ask("chat", {"name": "Ada", "text": "while you were away"})
+        async with bob.connected() as websocket:
+            events = await bob.hear(websocket, 10)
+            lines = [data["text"] for event, data in events if event == "chat"]
+            numbers = [data["n"] for event, data in events if event == "sample"]
+            assert lines == ["while you were away"]
+            assert numbers == list(range(last_n + 1, last_n + 1 + len(numbers)))
+            assert len(lines) + len(numbers) == len(events)
+            await _wait_for_clients(ada, 2)
+
+
+async def test_a_client_is_cut_off_without_a_good_bye_and_keeps_its_place(url: str) -> None:
+    async with ClientSession(url) as http, visitor(url) as ada:
+        bob = Returner(http)
+        async with bob.connected() as websocket:
+            await bob.hear(websocket, 2)
+            pid = bob.pid
+            await websocket.send_str('42["cut"]')
+            kinds = set()
+            async with asyncio.timeout(TIMEOUT_S):
+                while not websocket.closed:
+                    message = await websocket.receive()
+                    kinds.add(message.type)
+                    if message.type is WSMsgType.TEXT:
+                        assert message.data not in ("1", "41"), "no packet says good-bye"
+            assert WSMsgType.CLOSE not in kinds, "nor does WebSocket"
+        async with bob.connected():
+            assert bob.pid == pid
+        assert ada.client.connected, "nobody else is cut"
 
 
 async def _wait_for_clients(guest: Visitor, expected: int) -> None:

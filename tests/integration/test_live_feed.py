@@ -299,7 +299,7 @@ class Visitor:
             self.client.on(event, self._keep(event))
 
     def _keep(self, event: str) -> Callable[[Any], Any]:
-        async def keep(data: Any) -> None:
+        async def keep(data: Any, *offset: str) -> None:
             async with self._changed:
                 self.heard[event].append(data)
                 self._changed.notify_all()

@@ -194,9 +194,10 @@ async def test_demo_serves_its_page_and_the_browser_client(start: Start) -> None
             assert (await response.text()).startswith('0{"sid"')
     async with connected(url) as client:
         samples: asyncio.Queue[Any] = asyncio.Queue()
-        client.on("sample", samples.put)
-        sample = await asyncio.wait_for(samples.get(), timeout_s(10))
+        client.on("sample", lambda *arguments: samples.put_nowait(arguments))
+        sample, offset = await asyncio.wait_for(samples.get(), timeout_s(10))
         assert sample["clients"] == 1
+        assert isinstance(offset, str), "recovery is on"
 
 
 async def test_application_of_the_working_directory_is_served(start: Start) -> None:

@@ -1,30 +1,22 @@
 // The page: one connection, the charts it feeds, the counters that check it, and a chat over it.
 
 import { CoreCharts, niceCeiling, Sparkline, TimeChart } from "./charts.js";
+import { ChatView } from "./chat.js";
 import { SequenceTracker } from "./sequence.js";
+import { StateView } from "./state.js";
+import { nameOf, transportReport } from "./words.js";
 
 const PING_EVERY_MS = 2000;
-const ACK_TIMEOUT_MS = 5000;
+const ANSWER_WITHIN_MS = 5000;
 const KEPT_SAMPLES = 120;
 const KEPT_ROUND_TRIPS = 60;
-const KEPT_CHAT_LINES = 100;
 const KEPT_LOG_LINES = 60;
 
 const HINTS = {
-  auto: "Begins as xhr-streaming, falls back to long-polling, and moves to WebSocket where that works.",
+  auto: "Finds out what the network lets through: WebSocket, else xhr-streaming, else long-polling.",
   websocket: "WebSocket from the first byte. Fails where a proxy does not let it through.",
   "xhr-streaming": "One HTTP response stays open and carries messages as they come. No WebSocket needed.",
   polling: "Long-polling: a request waits for messages, is answered, and the next one follows.",
-};
-const NAMES = { websocket: "WebSocket", "xhr-streaming": "xhr-streaming", polling: "long-polling" };
-const REASONS = {
-  "io server disconnect": "the server closed it",
-  "io client disconnect": "this page closed it",
-  "ping timeout": "the server went silent",
-  "transport close": "the connection was lost",
-  "transport error": "the connection failed",
-  "parse error": "the server sent something unreadable",
-  "forced close": "cut on purpose",
 };
 
 const byId = (id) => document.getElementById(id);
@@ -158,26 +150,20 @@ for (const [chart, id] of [[cpuChart, "cpu-chart"], [memoryChart, "mem-chart"], 
 
 // The connection --------------------------------------------------------------------------------------------
 
-const { io, XhrStreaming, withStreaming } = globalThis.tidegate ?? globalThis;
+const { connect } = globalThis.tidegate ?? {};
 const path = new URL("socket.io/", document.baseURI).pathname;
-let socket = null;
-let choice = "auto";
+let client = null;
 let connectedAt = null;
 let roundTrips = [];
 const spark = new Sparkline(byId("rtt-chart"));
-
-function optionsFor(wanted) {
-  const options = { path, forceNew: true, reconnectionDelayMax: 5000 };
-  if (wanted === "auto" && withStreaming) return withStreaming(options);
-  if (wanted === "auto") return { ...options, transports: ["polling", "websocket"] };
-  return { ...options, transports: [wanted === "xhr-streaming" ? XhrStreaming : wanted] };
-}
-
-function showState(state, text) {
-  byId("state").dataset.state = state;
-  if (byId("state-text").textContent !== text) byId("state-text").textContent = text;
-  byId("main").dataset.stale = String(state !== "connected");
-}
+const stateView = new StateView({
+  state: byId("state"), headline: byId("state-text"), why: byId("state-why"),
+  wait: byId("wait"), countdown: byId("countdown"), bar: byId("countdown-bar"),
+  complete: byId("came-complete"), gap: byId("came-gap"),
+}, log);
+const chat = new ChatView({
+  lines: byId("lines"), waiting: byId("waiting"), send: (...event) => client.emit(...event), makeTime: timeElement,
+});
 
 function log(text, kind = "plain") {
   const list = byId("log");
@@ -206,64 +192,29 @@ function timeElement(ms) {
   return made;
 }
 
-function showTransport() {
-  const name = socket?.connected ? socket.io.engine?.transport?.name : null;
-  byId("client-transport").textContent = name ? NAMES[name] ?? name : "–";
-  if (!name) byId("server-transport").textContent = "–";
-  if (name) showState("connected", `Connected · ${NAMES[name] ?? name}`);
-}
-
-function connect(wanted) {
-  choice = wanted;
+function use(choice) {
   for (const button of byId("transports").children) {
-    button.setAttribute("aria-pressed", String(button.dataset.transport === wanted));
+    button.setAttribute("aria-pressed", String(button.dataset.transport === choice));
   }
-  byId("transport-hint").textContent = HINTS[wanted];
-  if (socket) {
-    socket.offAny();
-    socket.off();
-    socket.io.off();
-    socket.disconnect();
-    log(`Switching to ${wanted === "auto" ? "auto" : NAMES[wanted]}`);
+  byId("transport-hint").textContent = HINTS[choice];
+  const before = client;
+  client = null; // what the old one says on its way out is not news
+  if (before) {
+    log(`Switching to ${choice === "auto" ? "auto" : nameOf(choice)}`);
+    before.close();
   }
-  connectedAt = null;
-  showState("connecting", "Connecting");
-  socket = io(optionsFor(wanted));
-  listen(socket);
-  showTransport();
+  stateView.begin();
+  listen(client = connect(undefined, {
+    path,
+    transports: choice === "auto" ? "auto" : [choice],
+    onTransport: (report) => log(...transportReport(report)),
+  }));
 }
 
 function listen(current) {
-  const manager = current.io;
-  current.on("connect", () => {
-    connectedAt = performance.now();
-    const engine = manager.engine;
-    log(`Connected over ${NAMES[engine.transport.name] ?? engine.transport.name}${current.recovered ? ", with what was missed" : ""}`, "good");
-    engine.on("upgrade", (transport) => {
-      log(`Upgraded to ${NAMES[transport.name] ?? transport.name}`, "good");
-      showTransport();
-      ping();
-    });
-    engine.on("upgradeError", (error) => log(`Upgrade failed: ${error.message}`, "bad"));
-    showTransport();
-    ping();
-  });
-  current.on("disconnect", (reason) => {
-    connectedAt = null;
-    const why = REASONS[reason] ?? reason;
-    log(`Disconnected: ${why} (${reason})`, "bad");
-    showState("disconnected", `Disconnected: ${why}`);
-    showTransport();
-    // The library waits to be told after the server has closed a connection on purpose.
-    if (reason === "io server disconnect") setTimeout(() => { if (socket === current) current.connect(); }, 2000);
-  });
-  current.on("connect_error", (error) => {
-    const detail = typeof error.description === "number" ? `HTTP ${error.description}` : error.message;
-    log(`Could not connect over ${choice === "auto" ? "any transport" : NAMES[choice]}: ${detail}`, "bad");
-    showState("disconnected", "Not connected, trying again");
-    if (!current.active) setTimeout(() => { if (socket === current) current.connect(); }, 3000);
-  });
-  manager.on("reconnect_attempt", (attempt) => showState("connecting", `Reconnecting, attempt ${attempt}`));
+  const show = (state) => { if (current === client) showState(state); };
+  show(current.connection.get());
+  current.connection.subscribe(show);
   current.on("welcome", welcome);
   current.on("sample", (sample) => {
     tracker.deliver(sample.n);
@@ -271,42 +222,75 @@ function listen(current) {
     showCounters();
     showCharts();
   });
-  current.on("chat", (line) => showLines([line]));
+  current.on("chat", (line) => chat.show([line]));
 }
 
+function showState(state) {
+  const isConnected = state.status === "connected";
+  stateView.show(state);
+  chat.connectionChanged(isConnected);
+  byId("main").dataset.stale = String(!isConnected);
+  byId("chat-hint").textContent = isConnected
+    ? "Each line is kept until the server has answered it, and said once."
+    : "No connection: what you send waits here, and is said once when it is back.";
+  byId("chat-hint").dataset.alert = isConnected ? "" : "warn";
+  byId("cut").hidden = state.status === "closed";
+  byId("cut").disabled = !isConnected;
+  byId("again").hidden = state.status !== "closed";
+  byId("client-transport").textContent = isConnected ? nameOf(state.transport) : "–";
+  if (!isConnected) {
+    byId("server-transport").textContent = "–";
+    connectedAt = null;
+  } else {
+    connectedAt ??= performance.now();
+    void ping();
+  }
+  showUptime();
+}
+
+// Sent to who begins anew; who comes back to its place gets what it has missed instead.
 function welcome(message) {
   if (epoch !== null && epoch !== message.epoch) {
     log("The server has started anew; counting from here");
     tracker.reset();
     samples = [];
-    byId("lines").replaceChildren();
+    chat.forget();
   }
   epoch = message.epoch;
   host = message.host;
-  if (!socket.recovered) tracker.resumeAfter(message.n);
+  tracker.resumeAfter(message.n);
   for (const sample of message.history) keep(sample);
   const cpus = host.cpus === 1 ? "1 CPU" : `${host.cpus} CPUs`;
   byId("host").textContent = `The machine behind this page: ${cpus}, ${host.platform}, ${host.python}`;
-  showLines(message.chat);
+  chat.show(message.chat);
   showCounters();
   showCharts();
 }
 
-function ping() {
-  const current = socket;
-  if (!current?.connected) return;
+let pings = 0;
+
+async function ping() {
+  const current = client;
+  if (current?.connection.get().status !== "connected") return;
+  const connection = connectedAt;
+  const isLast = ((n) => () => n === pings)(pings += 1);
   const sentAt = performance.now();
-  current.timeout(ACK_TIMEOUT_MS).emit("transport_in_use", (error, answer) => {
-    if (error || current !== socket) return;
-    const ms = performance.now() - sentAt;
-    roundTrips = [...roundTrips, ms].slice(-KEPT_ROUND_TRIPS);
-    const sorted = [...roundTrips].sort((a, b) => a - b);
-    const median = sorted[Math.floor(sorted.length / 2)];
-    byId("rtt").textContent = inMs(ms);
-    byId("rtt-hint").textContent = `Median ${inMs(median)}, worst ${inMs(sorted[sorted.length - 1])} ms`;
-    spark.show(roundTrips);
-    byId("server-transport").textContent = NAMES[answer.transport] ?? answer.transport;
-  });
+  let answer;
+  try {
+    answer = await current.emitWith({ timeout: ANSWER_WITHIN_MS }, "transport_in_use");
+  } catch {
+    return; // the state tells what is wrong, if anything is
+  }
+  // An answer that had to wait for another connection says nothing about either.
+  if (current !== client || connection !== connectedAt) return;
+  const ms = performance.now() - sentAt;
+  roundTrips = [...roundTrips, ms].slice(-KEPT_ROUND_TRIPS);
+  const sorted = [...roundTrips].sort((a, b) => a - b);
+  const median = sorted[Math.floor(sorted.length / 2)];
+  byId("rtt").textContent = inMs(ms);
+  byId("rtt-hint").textContent = `Median ${inMs(median)}, worst ${inMs(sorted[sorted.length - 1])} ms`;
+  spark.show(roundTrips);
+  if (isLast()) byId("server-transport").textContent = nameOf(answer.transport);
 }
 
 function inMs(ms) {
@@ -326,46 +310,14 @@ function showUptime() {
 
 // Chat ------------------------------------------------------------------------------------------------------
 
-const mine = new Set();
-
-function showLines(lines) {
-  const list = byId("lines");
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-  for (const line of lines) {
-    if (list.querySelector(`[data-id="${Number(line.id)}"]`)) continue;
-    const item = document.createElement("li");
-    item.dataset.id = String(line.id);
-    item.classList.toggle("mine", mine.has(line.id));
-    item.append(element("b", line.name), timeElement(line.t * 1000), element("span", line.text));
-    list.append(item);
-  }
-  while (list.children.length > KEPT_CHAT_LINES) list.firstChild.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
-}
-
 function say(event) {
   event.preventDefault();
   const text = byId("chat-text");
   const name = byId("chat-name").value.trim();
-  const error = byId("chat-error");
-  error.textContent = "";
-  if (!socket?.connected) {
-    error.textContent = "Not connected at the moment; the line was not sent.";
-    return;
-  }
   remember(name);
-  const sent = text.value;
+  chat.say(name, text.value);
   text.value = "";
   text.focus();
-  socket.timeout(ACK_TIMEOUT_MS).emit("chat", { name, text: sent }, (failure, answer) => {
-    if (!failure && answer.ok) {
-      mine.add(answer.id);
-      byId("lines").querySelector(`[data-id="${Number(answer.id)}"]`)?.classList.add("mine");
-      return;
-    }
-    error.textContent = failure ? "No answer from the server; the line may not have been sent." : answer.error;
-    if (text.value === "") text.value = sent;
-  });
 }
 
 function remember(name) {
@@ -391,31 +343,27 @@ function rememberedName() {
 byId("chat-name").value = rememberedName();
 byId("chat-form").addEventListener("submit", say);
 byId("cut").addEventListener("click", () => {
-  if (!socket?.connected) return;
-  log("Cutting the connection; it should come back by itself");
-  socket.io.engine.close();
+  log("Asking the server to break the connection off, without a good-bye");
+  client.emitVolatile("cut");
 });
+byId("again").addEventListener("click", () => client.connect());
 byId("transports").addEventListener("click", (event) => {
   const wanted = event.target.dataset?.transport;
   if (!wanted) return;
   const url = new URL(location.href);
   url.searchParams.set("transport", wanted);
   history.replaceState(null, "", url);
-  connect(wanted);
+  use(wanted);
 });
 
-if (typeof io !== "function") {
-  showState("disconnected", "The client script did not load");
+if (connect === undefined) {
+  byId("state").dataset.state = "closed";
+  byId("state-text").textContent = "The client script did not load";
+  byId("state-why").textContent = "socket.io/tidegate-client.min.js is missing; reload the page to try again.";
   log("socket.io/tidegate-client.min.js could not be loaded", "bad");
 } else {
-  if (!XhrStreaming) {
-    const button = document.querySelector('[data-transport="xhr-streaming"]');
-    button.disabled = true;
-    button.title = "Not in this client";
-  }
   const asked = new URLSearchParams(location.search).get("transport");
-  const button = [...byId("transports").children].find((each) => each.dataset.transport === asked && !each.disabled);
-  connect(button ? asked : "auto");
+  use([...byId("transports").children].some((button) => button.dataset.transport === asked) ? asked : "auto");
   setInterval(ping, PING_EVERY_MS);
   setInterval(showUptime, 1000);
 }
