@@ -26,6 +26,8 @@ from .sample_feed import served_sample_feed
 logger = logging.getLogger(__name__)
 
 REMEMBERED_ITEMS = 50
+#: For which the server keeps the place of a browser that is gone.
+RECOVERY_S = 120.0
 
 _STATIC = Path(__file__).parent / "static"
 _ASSETS = {
@@ -60,6 +62,8 @@ class LiveFeed:
         server.on("connect", self.connect)
 
     async def connect(self, sid: str, environ: dict[str, object], auth: object = None) -> None:
+        if self._server.recovered(sid):
+            return  # it is sent what it has missed
         welcome = {
             "epoch": self._epoch,
             "n": self._last_n,
@@ -117,7 +121,7 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 def create_app(feed_url: str | None, *, interval_s: float = 3.0) -> web.Application:
     """An application that passes on the feed at `feed_url`, or the sample feed."""
     app = web.Application()
-    server = gateway.Server()
+    server = gateway.Server(recovery_s=RECOVERY_S)
     server.attach(app)
     live_feed = LiveFeed(server, feed_url, interval_s)
     app.cleanup_ctx.append(live_feed.running)

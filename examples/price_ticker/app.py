@@ -20,6 +20,9 @@ from .slow_line import SlowLine
 MARKET: web.AppKey[Market] = web.AppKey("market", Market)
 SERVER: web.AppKey[gateway.Server] = web.AppKey("server", gateway.Server)
 
+#: For which the server keeps the place of a page that is gone: half a minute of prices is some megabytes.
+RECOVERY_S = 30.0
+
 _STATIC = Path(__file__).parent / "static"
 _ASSETS = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -41,7 +44,7 @@ _HEADERS = {
 def create_app(changes_per_s: float = 20.0) -> web.Application:
     """An application whose prices change so often, each."""
     app = web.Application()
-    server = app[SERVER] = gateway.Server()
+    server = app[SERVER] = gateway.Server(recovery_s=RECOVERY_S)
     server.attach(app)
     market = app[MARKET] = Market(server, changes_per_s)
     app.cleanup_ctx.append(market.running)

@@ -52,10 +52,11 @@ class Market:
         server.on("connect", self.welcome)
 
     async def welcome(self, sid: str, environ: dict[str, object], auth: object = None) -> None:
-        quotes = [asdict(quote) for quote in self.quotes.values()]
+        if self._server.recovered(sid):
+            return  # it is sent the news that it has missed, and the newest price of each symbol
         welcome = {
             "epoch": self._epoch,
-            "quotes": quotes,
+            "quotes": [asdict(quote) for quote in self.quotes.values()],
             "news": list(self._news),
             "changes_per_s": self._changes_per_s,
         }

@@ -3,11 +3,13 @@
 const SHOWN_ITEMS = 200;
 const NAMES = { websocket: "WebSocket", "xhr-streaming": "xhr-streaming", polling: "long-polling" };
 const REASONS = {
-  "io server disconnect": "the server closed it",
   "ping timeout": "the server went silent",
   "transport close": "the connection was lost",
   "transport error": "the connection failed",
   "parse error": "the server sent something unreadable",
+  "websocket error": "nothing got through",
+  "xhr poll error": "nothing got through",
+  "xhr-streaming: ended before its first packet": "nothing got through",
 };
 
 const byId = (id) => document.getElementById(id);
@@ -98,58 +100,49 @@ function showCountdown() {
 
 // The connection --------------------------------------------------------------------------------------------
 
-const { io, XhrStreaming, withStreaming } = globalThis.tidegate ?? globalThis;
+const { connect } = globalThis.tidegate ?? {};
 const path = new URL("socket.io/", document.baseURI).pathname;
-let socket = null;
+let client = null;
+let isReturning = false;
+let retryAt;
 
-function optionsFor(wanted) {
-  const options = { path, forceNew: true, reconnectionDelayMax: 5000 };
-  if (wanted === "auto") return withStreaming ? withStreaming(options) : options;
-  return { ...options, transports: [wanted === "xhr-streaming" ? XhrStreaming : wanted] };
-}
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
-function showState(state, text) {
-  byId("state").dataset.state = state;
-  put("state-text", text);
-}
-
-function showTransport() {
-  const name = socket?.connected ? socket.io.engine?.transport?.name : null;
-  put("in-use", name ? NAMES[name] ?? name : "–");
-  if (name) showState("connected", `Live · ${NAMES[name] ?? name}`);
-}
-
-function connect(wanted) {
-  if (socket) {
-    socket.off();
-    socket.io.off();
-    socket.disconnect();
+function showState(state) {
+  const { status, reason } = state;
+  const isNew = status === "connected" && byId("state").dataset.state !== "connected";
+  if (status === "recovering") isReturning = true;
+  byId("state").dataset.state = status;
+  const name = NAMES[state.transport] ?? state.transport;
+  put("state-text", status === "connected" ? `Live · ${name}` : sentence(status));
+  put("in-use", status === "connected" ? name : "–");
+  if (isNew) {
+    const returned = state.recovered ? "Back, with everything that was missed" : "Back, and begun anew";
+    put("connection-detail", `${isReturning ? returned : "Connected"} at ${clock.format(Date.now())}.`);
+    isReturning = false;
+  } else if (status !== "connected" && reason.message) {
+    put("connection-detail", `${sentence(REASONS[reason.message] ?? reason.message)}, at ${clock.format(Date.now())}.`);
   }
-  showState("connecting", "Connecting");
-  const current = socket = io(optionsFor(wanted));
-  const reconnectLater = () => setTimeout(() => { if (socket === current) current.connect(); }, 3000);
-  current.on("connect", () => {
-    current.io.engine.on("upgrade", showTransport);
-    put("connection-detail", `Connected at ${clock.format(Date.now())}.`);
-    showTransport();
-  });
-  current.on("disconnect", (reason) => {
-    const why = REASONS[reason] ?? reason;
-    showState("disconnected", "Not connected");
-    put("connection-detail", `Lost at ${clock.format(Date.now())}: ${why}.`);
-    nextAt = null;
-    showCountdown();
-    showTransport();
-    // The library waits to be told after the server has closed a connection on purpose.
-    if (reason === "io server disconnect") reconnectLater();
-  });
-  current.on("connect_error", (error) => {
-    showState("disconnected", "Not connected, trying again");
-    const detail = typeof error.description === "number" ? `HTTP ${error.description}` : error.message;
-    put("connection-detail", `Could not connect: ${detail}.`);
-    if (!current.active) reconnectLater();
-  });
-  current.io.on("reconnect_attempt", (attempt) => showState("connecting", `Reconnecting, attempt ${attempt}`));
+  retryAt = state.retryAt;
+  showRetry();
+  if (status === "connected") return;
+  nextAt = null; // of the feed: nobody tells us any more
+  showCountdown();
+}
+
+function showRetry() {
+  put("retry", retryAt === undefined ? "" : `Next attempt in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s`);
+}
+
+function use(choice) {
+  const before = client;
+  client = null; // what the old one says on its way out is not news
+  before?.close();
+  isReturning = false;
+  const current = client = connect(undefined, { path, transports: choice === "auto" ? "auto" : [choice] });
+  const show = (state) => { if (current === client) showState(state); };
+  show(current.connection.get());
+  current.connection.subscribe(show);
   current.on("welcome", (message) => {
     if (epoch !== null && epoch !== message.epoch) {
       byId("items").replaceChildren();
@@ -175,25 +168,24 @@ function connect(wanted) {
     showCounts();
   });
   current.on("feed", showFeed);
-  showTransport();
 }
 
 // Start -----------------------------------------------------------------------------------------------------
 
 const select = byId("transport");
-if (typeof io !== "function") {
-  showState("disconnected", "The client script did not load");
+if (connect === undefined) {
+  byId("state").dataset.state = "closed";
+  put("state-text", "The client script did not load");
 } else {
-  if (!XhrStreaming) select.querySelector('[value="xhr-streaming"]').disabled = true;
   const asked = new URLSearchParams(location.search).get("transport");
-  const option = [...select.options].find((each) => each.value === asked && !each.disabled);
-  select.value = option ? asked : "auto";
+  select.value = [...select.options].some((option) => option.value === asked) ? asked : "auto";
   select.addEventListener("change", () => {
     const url = new URL(location.href);
     url.searchParams.set("transport", select.value);
     history.replaceState(null, "", url);
-    connect(select.value);
+    use(select.value);
   });
-  connect(select.value);
+  use(select.value);
   setInterval(showCountdown, 500);
+  setInterval(showRetry, 500);
 }

@@ -1,6 +1,15 @@
 // The page: one connection; what comes over it of prices, news and pulses, and how old it is.
 
 const NAMES = { websocket: "WebSocket", "xhr-streaming": "xhr-streaming", polling: "long-polling" };
+const REASONS = {
+  "ping timeout": "the server went silent",
+  "transport close": "the connection was lost",
+  "transport error": "the connection failed",
+  "parse error": "the server sent something unreadable",
+  "websocket error": "nothing got through",
+  "xhr poll error": "nothing got through",
+  "xhr-streaming: ended before its first packet": "nothing got through",
+};
 const SHOWN_NEWS = 8;
 const SHOWN_BEATS = 60;
 const LATE_S = 2;
@@ -134,25 +143,36 @@ function showPulse({ n }) {
 
 // The connection --------------------------------------------------------------------------------------------
 
-const { io, XhrStreaming, withStreaming } = globalThis.tidegate ?? globalThis;
+const { connect } = globalThis.tidegate ?? {};
 const path = new URL("socket.io/", document.baseURI).pathname;
-let socket = null;
+let client = null;
+let isReturning = false;
+let retryAt;
 
-function optionsFor(wanted) {
-  const options = { path, forceNew: true, reconnectionDelayMax: 5000 };
-  if (wanted === "auto") return withStreaming ? withStreaming(options) : options;
-  return { ...options, transports: [wanted === "xhr-streaming" ? XhrStreaming : wanted] };
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
+function showState(state) {
+  const { status, reason } = state;
+  const isNew = status === "connected" && byId("state").dataset.state !== "connected";
+  if (status === "recovering") isReturning = true;
+  byId("state").dataset.state = status;
+  const name = NAMES[state.transport] ?? state.transport;
+  put("state-text", status === "connected" ? `Live · ${name}` : sentence(status));
+  put("in-use", status === "connected" ? name : "–");
+  if (isNew) {
+    const returned = state.recovered ? "Back, with everything that was missed" : "Back, and begun anew";
+    put("connection-detail", `${isReturning ? returned : "Connected"} at ${clock.format(Date.now())}.`);
+    isReturning = false;
+  } else if (status !== "connected" && reason.message) {
+    put("connection-detail", `${sentence(REASONS[reason.message] ?? reason.message)}, at ${clock.format(Date.now())}.`);
+  }
+  retryAt = state.retryAt;
+  showRetry();
+  if (isNew) lastPulse = null; // those of meanwhile were not for us
 }
 
-function showState(state, text) {
-  byId("state").dataset.state = state;
-  put("state-text", text);
-}
-
-function showTransport() {
-  const name = socket?.connected ? socket.io.engine?.transport?.name : null;
-  put("in-use", name ? NAMES[name] ?? name : "–");
-  if (name) showState("connected", `Live · ${NAMES[name] ?? name}`);
+function showRetry() {
+  put("retry", retryAt === undefined ? "" : `Next attempt in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s`);
 }
 
 function forget() {
@@ -163,32 +183,15 @@ function forget() {
   lastNews = lastPulse = null;
 }
 
-function connect(wanted) {
-  if (socket) {
-    socket.off();
-    socket.io.off();
-    socket.disconnect();
-  }
-  showState("connecting", "Connecting");
-  const current = socket = io(optionsFor(wanted));
-  current.on("connect", () => {
-    current.io.engine.on("upgrade", showTransport);
-    lastPulse = null;
-    put("connection-detail", `Connected at ${clock.format(Date.now())}.`);
-    showTransport();
-  });
-  current.on("disconnect", (reason) => {
-    showState("disconnected", "Not connected");
-    put("connection-detail", `Lost at ${clock.format(Date.now())}: ${reason}.`);
-    showTransport();
-    // The library waits to be told after the server has closed a connection on purpose.
-    if (reason === "io server disconnect") setTimeout(() => { if (socket === current) current.connect(); }, 3000);
-  });
-  current.on("connect_error", (error) => {
-    showState("disconnected", "Not connected, trying again");
-    put("connection-detail", `Could not connect: ${error.message}.`);
-  });
-  current.io.on("reconnect_attempt", (attempt) => showState("connecting", `Reconnecting, attempt ${attempt}`));
+function use(choice) {
+  const before = client;
+  client = null; // what the old one says on its way out is not news
+  before?.close();
+  isReturning = false;
+  const current = client = connect(undefined, { path, transports: choice === "auto" ? "auto" : [choice] });
+  const show = (state) => { if (current === client) showState(state); };
+  show(current.connection.get());
+  current.connection.subscribe(show);
   current.on("welcome", (message) => {
     if (epoch !== null && epoch !== message.epoch) forget();
     epoch = message.epoch;
@@ -202,27 +205,26 @@ function connect(wanted) {
   });
   current.on("news", showNews);
   current.on("pulse", showPulse);
-  showTransport();
 }
 
 // Start -----------------------------------------------------------------------------------------------------
 
 const select = byId("transport");
-if (typeof io !== "function") {
-  showState("disconnected", "The client script did not load");
+if (connect === undefined) {
+  byId("state").dataset.state = "closed";
+  put("state-text", "The client script did not load");
 } else {
-  if (!XhrStreaming) select.querySelector('[value="xhr-streaming"]').disabled = true;
   const asked = new URLSearchParams(location.search).get("transport");
-  const option = [...select.options].find((each) => each.value === asked && !each.disabled);
-  select.value = option ? asked : "auto";
+  select.value = [...select.options].some((option) => option.value === asked) ? asked : "auto";
   select.addEventListener("change", () => {
     const url = new URL(location.href);
     url.searchParams.set("transport", select.value);
     history.replaceState(null, "", url);
-    connect(select.value);
+    use(select.value);
   });
   compareClocks().catch((error) => put("connection-detail", `The server's clock cannot be read: ${error.message}`))
-    .finally(() => connect(select.value));
+    .finally(() => use(select.value));
   setInterval(showAges, 100);
   setInterval(showRate, 1000);
+  setInterval(showRetry, 500);
 }
