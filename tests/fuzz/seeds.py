@@ -6,6 +6,9 @@ import shutil
 
 import msgpack
 
+from gateway.brokers.frames import encode_frame
+from gateway.brokers.resp import encode_command
+from gateway.envelope import Envelope, EnvelopeKind, Message, MessageFlag, MessageKind
 from tests.unit.transports.engine_doubles import KEY, client_frame
 
 from .gateway_target import BREAK
@@ -289,6 +292,49 @@ def _script(lines: tuple[str, ...]) -> bytes:
     return BREAK.join(line.encode() for line in lines)
 
 
+def envelopes() -> Seeds:
+    message = Message(
+        MessageKind.EMIT, "/chat", ("a", "b"), ("c",), ("sid",), b'2["x"]', (b"\0",), (1, None, {"a": 2.5})
+    )
+    return {
+        "publication": Envelope(EnvelopeKind.PUBLICATION, "node-1", 7, 8, 9, 1, b"body").encode(),
+        "canary": Envelope(EnvelopeKind.CANARY, "n").encode(),
+        "newer": b"\x98\x02" + Envelope(EnvelopeKind.BYE, "n").encode()[2:],
+        "no-sender": Envelope(EnvelopeKind.BYE, "").encode(),
+        "message": message.encode(),
+        "empty-message": Message(MessageKind.DISCONNECT).encode(),
+        "conflated": Message(MessageKind.EMIT, flags=MessageFlag.CONFLATED, key="k").encode(),
+        "timestamp": msgpack.packb([1, 9, "/", [], [], [], None, [], [msgpack.Timestamp(1, 2)], 0, None]),
+    }
+
+
+def buses() -> Seeds:
+    frames = {
+        "one": encode_frame(["room"], b"envelope"),
+        "several": encode_frame(["a", "é", ""], b"") + encode_frame([], b"second"),
+        "cut": encode_frame(["room"], bytes(40))[:30],
+        "too-long": b"\xff\xff\xff\xff",
+        "topic-too-long": b"\0\0\0\x04\0\x01\0\xff",
+        "not-utf-8": b"\0\0\0\x05\0\x01\0\x01\xff",
+    }
+    return {name: stream + EACH_BYTE for name, stream in frames.items()}
+
+
+def resps() -> Seeds:
+    values = {
+        "message": encode_command("message", "room", b"\0\r\n\xff") * 2,
+        "subscribed": b"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n",
+        "replies": b":1\r\n+OK\r\n-OOM no more\r\n$-1\r\n*-1\r\n*0\r\n",
+        "nested": b"*1\r\n*2\r\n$1\r\na\r\n*1\r\n:-5\r\n",
+        "too-deep": b"*1\r\n" * 12,
+        "oversized": b"*2\r\n$70\r\n" + b"x" * 70 + b"\r\n$1\r\na\r\n:7\r\n",
+        "oversized-message": encode_command("message", "room", b"x" * 90) + b":1\r\n",
+        "not-a-number": b":x\r\n",
+        "unknown": b"%1\r\n",
+    }
+    return {name: stream + b"\x01" + EACH_BYTE for name, stream in values.items()}
+
+
 CORPUS = {
     "frames": frames,
     "http-head": http_heads,
@@ -300,6 +346,9 @@ CORPUS = {
     "request": requests,
     "negotiation": negotiations,
     "jsonp": jsonps,
+    "envelope": envelopes,
+    "bus": buses,
+    "resp": resps,
     "gateway": scripts,
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import gateway_target, http_targets, packet_targets, request_targets, websocket_target
+from . import broker_targets, gateway_target, http_targets, packet_targets, request_targets, websocket_target
 
 HERE = Path(__file__).parent
 _WORD = re.compile(r'^"((?:[^"\\]|\\.)*)"$', re.MULTILINE)
@@ -63,6 +63,9 @@ TARGETS = {
         Target("request", request_targets.check_request),
         Target("negotiation", request_targets.check_negotiation),
         Target("jsonp", request_targets.check_jsonp),
+        Target("envelope", broker_targets.check_envelope),
+        Target("bus", broker_targets.check_bus),
+        Target("resp", broker_targets.check_resp),
         Target("gateway", gateway_target.check, max_bytes=8192, is_script=True),
     )
 }

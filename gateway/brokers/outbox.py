@@ -1,0 +1,188 @@
+"""What waits to be sent over one connection, and what was sent and is not answered: bounded, in order, sent again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from ..envelope import EnvelopeKind
+from .base import BrokerUnavailableError
+from .resp import RespError
+
+#: What an entry takes beside its body.
+_ENTRY_BYTES: Final = 256
+#: Refusals that concern the connection, not the command: the server is not what we took it for, or not yet.
+OF_THE_CONNECTION: Final = frozenset(
+    {"READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "NOSCRIPT", "BUSY", "UNKILLABLE"}
+    | {"NOAUTH", "NOREPLICAS", "MISCONF"}
+)
+#: Refusals that pass by themselves, while the connection is as it should be.
+OF_THE_MOMENT: Final = frozenset({"OOM"})
+
+
+class Entry:
+    """Something to publish. ``future`` gets the server's reply, where somebody waits for it.
+
+    channel, stream: where it goes; a stream only for what is durable
+    sequence: given when it is put into an outbox, and kept when it is sent again
+    deadline: loop time; after it nobody may send it any more
+    """
+
+    __slots__ = (
+        "body",
+        "channel",
+        "deadline",
+        "extra",
+        "future",
+        "is_withdrawn",
+        "is_written",
+        "kind",
+        "nbytes",
+        "outbox",
+        "reference",
+        "sequence",
+        "stream",
+    )
+
+    def __init__(
+        self,
+        channel: bytes,
+        kind: EnvelopeKind,
+        body: bytes,
+        deadline: float,
+        reference: int = 0,
+        extra: int = 0,
+        stream: bytes | None = None,
+    ) -> None:
+        self.channel = channel
+        self.kind = kind
+        self.body = body
+        self.deadline = deadline
+        self.reference = reference
+        self.extra = extra
+        self.stream = stream
+        self.nbytes = len(body) + len(channel) + _ENTRY_BYTES
+        self.sequence = 0
+        self.future: asyncio.Future[int] | None = None
+        self.is_written = False
+        self.is_withdrawn = False
+        self.outbox: Outbox | None = None
+
+    def reply(self, value: Any) -> None:
+        """Of the server."""
+        if self.outbox is not None:
+            self.outbox.replied(self, value)
+
+
+class Outbox:
+    """Entries in the order in which they were put.
+
+    on_refused: the connection is of no use any more. The entry counts as in flight yet: it is to be given back, and
+        all those behind it with it
+    """
+
+    def __init__(self, max_bytes: int, dropped: Counter[str], on_refused: Callable[[Entry, str], object]) -> None:
+        self.max_bytes = max_bytes
+        self.nbytes = 0
+        self.unsent: deque[Entry] = deque()
+        self.in_flight = 0
+        self._dropped = dropped
+        self._on_refused = on_refused
+        self._sequence = 0
+        self._turn = asyncio.Lock()
+        self._room = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self.unsent) + self.in_flight
+
+    def has_room(self, nbytes: int) -> bool:
+        """Whether so much can be put without overtaking anybody who waits."""
+        return self.nbytes + nbytes <= self.max_bytes and not self._turn.locked()
+
+    def put(self, entry: Entry) -> None:
+        self._sequence += 1
+        entry.sequence = self._sequence
+        entry.outbox = self
+        self.nbytes += entry.nbytes
+        self.unsent.append(entry)
+
+    async def put_when_room(self, entry: Entry) -> None:
+        """Wait for those who waited before, and for room. Raises: TimeoutError at its deadline."""
+        async with asyncio.timeout_at(entry.deadline), self._turn:
+            while self.nbytes + entry.nbytes > self.max_bytes:
+                self._room.clear()
+                self.expire(asyncio.get_running_loop().time())
+                if self.nbytes + entry.nbytes > self.max_bytes:
+                    await self._room.wait()
+            self.put(entry)
+
+    def take(self) -> Entry | None:
+        """The next to be written; it is in flight from now on."""
+        while self.unsent:
+            entry = self.unsent.popleft()
+            if not entry.is_withdrawn:
+                entry.is_written = True
+                self.in_flight += 1
+                return entry
+        return None
+
+    def replied(self, entry: Entry, value: Any) -> None:
+        if isinstance(value, RespError) and value.code in OF_THE_CONNECTION:
+            self._on_refused(entry, str(value))
+            return
+        self.in_flight -= 1
+        if entry.is_withdrawn:
+            return
+        self._release(entry)
+        if isinstance(value, RespError):
+            if entry.future is None or entry.future.done():
+                self._dropped["refused"] += 1
+            else:
+                entry.future.set_exception(value)
+        elif entry.future is not None and not entry.future.done():
+            entry.future.set_result(value)
+
+    def give_back(self, entries: Iterable[Entry]) -> None:
+        """The connection was lost before these were answered: they go first over the next one. Oldest first."""
+        returned = list(entries)
+        self.in_flight -= len(returned)
+        self.unsent.extendleft(reversed(returned))
+
+    def withdraw(self, entry: Entry) -> None:
+        """Nobody waits for it any more: it is not sent, or not again."""
+        if not entry.is_withdrawn and entry.outbox is self:
+            entry.is_withdrawn = True
+            self._release(entry)
+
+    def expire(self, now: float) -> None:
+        """Give up what has waited too long."""
+        while self.unsent and (self.unsent[0].is_withdrawn or self.unsent[0].deadline < now):
+            entry = self.unsent.popleft()
+            if not entry.is_withdrawn:
+                self._release(entry)
+                self._give_up(entry, "expired", "it waited too long in the outbox")
+
+    def take_all(self) -> list[Entry]:
+        """Everything that is unsent, to be put somewhere else."""
+        taken = [entry for entry in self.unsent if not entry.is_withdrawn]
+        self.unsent.clear()
+        for entry in taken:
+            self._release(entry)
+            entry.outbox = None
+        return taken
+
+    def give_all_up(self, cause: str, reason: str) -> None:
+        for entry in self.take_all():
+            self._give_up(entry, cause, reason)
+
+    def _give_up(self, entry: Entry, cause: str, reason: str) -> None:
+        if entry.future is None or entry.future.done():
+            self._dropped[cause] += 1
+        else:
+            entry.future.set_exception(BrokerUnavailableError(reason, is_maybe_published=entry.is_written))
+
+    def _release(self, entry: Entry) -> None:
+        self.nbytes -= entry.nbytes
+        self._room.set()

@@ -1,0 +1,189 @@
+"""Reading what was missed. Durable publications lie in a stream per topic; positions are moments on the server's clock.
+
+While a node catches up, what comes live waits. Streams are read from the last moment at which everything had come; what
+had come after it is known by its sequence. A round trip then makes sure that all live messages are there that
+are older than anything read, and only then do they follow, without those that were read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..envelope import Envelope
+from .base import Gap
+from .resp import Oversized
+from .seen import CatchUp
+
+if TYPE_CHECKING:
+    from .redis_link import RedisLink, Server
+
+_ENTRIES_A_READ: Final = 100
+_TOPICS_A_TURN: Final = 256
+#: Durable messages are held up to this many times ``max_held_bytes``; others are dropped beyond once.
+_DURABLE_FACTOR: Final = 4
+_HELD_BYTES: Final = 300
+
+
+class StreamReader:
+    """The position of one link, and what is held while it is being reached again."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._options = link.options
+        #: Everything published before had come (ms on the server's clock). None before the first session.
+        self._mark: int | None = None
+        self._marked_at: float | None = None
+        #: Of topics that were subscribed to after that moment.
+        self._marks: dict[str, int] = {}
+        #: Topics whose subscription was in effect.
+        self._established: set[str] = set()
+        #: Questions when subscriptions took effect that are not answered yet.
+        self.unmarked = 0
+        self.is_holding = False
+        self._held: list[tuple[bytes, Envelope]] = []
+        self._held_bytes = 0
+        self._catch_up = CatchUp()
+
+    @property
+    def has_begun(self) -> bool:
+        return self._mark is not None
+
+    # -- where we are
+
+    def mark_all(self, server_ms: int, began: float) -> None:
+        """A round trip that began then, on the server's clock and on the loop's, is complete."""
+        self._mark = server_ms
+        self._marked_at = began
+        for topic in [topic for topic, mark in self._marks.items() if mark <= server_ms]:
+            del self._marks[topic]
+
+    def mark_fresh(self, topics: Iterable[str]) -> None:
+        """Subscriptions have taken effect; what is older is none of theirs.
+
+        Should the server not say any more when that was, the last mark has to do: a little may come that is older.
+        """
+        fresh = [topic for topic in topics if topic in self._link.topics]
+        self._established.update(fresh)
+        self.unmarked += 1
+
+        def answered(reply: asyncio.Future[Any]) -> None:
+            self.unmarked -= 1
+            self._link.moved()
+            if reply.cancelled() or reply.exception() is not None:
+                return
+            seconds, microseconds = reply.result()
+            for topic in fresh:
+                if topic in self._established:
+                    self._marks[topic] = int(seconds) * 1000 + int(microseconds) // 1000
+
+        self._link.call("TIME").add_done_callback(answered)
+
+    def forget(self, topic: str) -> None:
+        self._established.discard(topic)
+        self._marks.pop(topic, None)
+
+    def adopt(self, topic: str, other: StreamReader) -> None:
+        """The topic has moved here from another master: go on from where that one was."""
+        mark = other._marks.get(topic, other._mark)
+        if mark is not None and topic in other._established:
+            self._marks[topic] = mark - int(self._options.clock_skew_s * 1000)
+            self._established.add(topic)
+        other.forget(topic)
+
+    # -- holding what comes live
+
+    def begin_hold(self) -> None:
+        self.is_holding = True
+
+    def hold(self, channel: bytes, envelope: Envelope) -> bool:
+        """False where there is no more room."""
+        nbytes = len(envelope.body) + _HELD_BYTES
+        limit = self._options.max_held_bytes
+        if self._held_bytes + nbytes > limit:
+            if not envelope.extra:
+                self._link.owner.counters.skipped["held"] += 1
+                return True
+            if self._held_bytes + nbytes > limit * _DURABLE_FACTOR:
+                return False
+        self._held_bytes += nbytes
+        self._held.append((channel, envelope))
+        return True
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        self._held_bytes = 0
+        self.is_holding = False
+        owner = self._link.owner
+        for channel, envelope in held:
+            owner.link_message(channel, envelope, self._catch_up)
+        owner.settle(self._catch_up)
+
+    # -- catching up
+
+    async def catch_up(self, before: Server | None, now: Server, lost_at: float | None) -> Gap | None:
+        """Deliver what was missed, then what was held. None where nothing can have been.
+
+        Raises: ConnectionLost. What was delivered by then is not delivered again.
+        """
+        loop = asyncio.get_running_loop()
+        topics = [topic for topic in self._established if topic in self._link.topics]
+        gap = None
+        if (self._mark is not None or topics) and lost_at is not None:
+            skew_ms = 0 if before is None or before.address == now.address else int(self._options.clock_skew_s * 1000)
+            seconds = loop.time() - (lost_at if self._marked_at is None else self._marked_at)
+            is_whole = before is None or before.run_id == now.run_id or now.is_append_only
+            count = 0
+            for at in range(0, len(topics), _TOPICS_A_TURN):
+                found, is_complete = await self._read(topics[at : at + _TOPICS_A_TURN], skew_ms)
+                count += found
+                is_whole &= is_complete
+            is_whole &= seconds < self._options.stream_ttl_s
+            gap = Gap(seconds, None, count, is_whole)
+            self._link.owner.counters.caught_up += count
+        await self._link.barrier()
+        self._release()
+        self._established = set(self._link.topics)
+        self._marks.clear()
+        return gap
+
+    async def _read(self, topics: list[str], skew_ms: int) -> tuple[int, bool]:
+        """How many were missed, and whether these are all. A page of each topic at a time."""
+        keys = self._link.owner.keys
+        starts: dict[str, str | bytes] = {}
+        for topic in topics:
+            mark = self._marks.get(topic, self._mark)
+            if mark is not None:
+                starts[topic] = str(mark - skew_ms)
+        counts = dict.fromkeys(starts, 0)
+        delivered = 0
+        while starts:
+            replies = {
+                topic: self._link.call("XRANGE", keys.stream(topic), start, "+", "COUNT", _ENTRIES_A_READ)
+                for topic, start in starts.items()
+            }
+            starts = {}
+            for topic, reply in replies.items():
+                async with asyncio.timeout(self._options.connect_timeout_s):
+                    entries = await reply
+                for entry in entries:
+                    delivered += self._take(topic, entry)
+                counts[topic] += len(entries)
+                if len(entries) == _ENTRIES_A_READ:
+                    starts[topic] = b"(" + entries[-1][0]
+        is_complete = all(count < self._options.stream_max_length for count in counts.values())
+        return delivered, is_complete
+
+    def _take(self, topic: str, entry: Any) -> bool:
+        owner = self._link.owner
+        try:
+            data = entry[1][1]
+        except (IndexError, TypeError):
+            owner.counters.skipped["malformed"] += 1
+            return False
+        if isinstance(data, Oversized) or not isinstance(data, bytes):
+            owner.counters.skipped["oversized" if isinstance(data, Oversized) else "malformed"] += 1
+            return False
+        envelope = owner.open_envelope(data)
+        return envelope is not None and owner.missed(topic, envelope, self._catch_up)
