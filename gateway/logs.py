@@ -35,12 +35,20 @@ _ESCAPES: Final = {
 }  # fmt: skip
 
 
-def configure(log_format: Literal["text", "json"] | str, level: str) -> None:
+def configure(log_format: Literal["text", "json"] | str, level: str, *, worker: str | None = None) -> None:
     """Send all logging of the process to standard error in one format. May be called again.
 
     level: debug, info, warning or error
+    worker: which one of several this process is; then each record says so
     """
     handler = logging.StreamHandler(sys.stderr)
+    if worker is not None:
+
+        def name_worker(record: logging.LogRecord) -> bool:
+            record.worker = worker
+            return True
+
+        handler.addFilter(name_worker)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -68,8 +76,10 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         words = [_timestamp(record), record.levelname, escape(record.name), escape(_message(record))]
-        if record.name != "aiohttp.access":  # its message holds all of its extras
-            words += [f"{escape(key)}={_word(value)}" for key, value in _extras(record)]
+        extras = _extras(record)
+        if record.name == "aiohttp.access":  # its message holds all of its own
+            extras = ((key, value) for key, value in extras if key == "worker")
+        words += [f"{escape(key)}={_word(value)}" for key, value in extras]
         lines = [" ".join(word for word in words if word)]
         for text in (_traceback(self, record), record.stack_info):
             if text:

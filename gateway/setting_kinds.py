@@ -375,14 +375,16 @@ class Target(Kind["str | None"]):
         raise self.refuse(raw)
 
 
+@dataclass(frozen=True, slots=True)
 class FilePath(Kind["Path | None"]):
     """a file; whether it can be used is found out when it is opened"""
 
     metavar: ClassVar[str] = "FILE"
+    what: str = "a file in PEM form"
 
     @property
     def bounds(self) -> str:
-        return "a file in PEM form"
+        return self.what
 
     def parse(self, raw: object) -> Path | None:
         if raw is None or isinstance(raw, Path):
@@ -393,6 +395,47 @@ class FilePath(Kind["Path | None"]):
 
     def plain(self, value: Path | None) -> object:
         return None if value is None else str(value)
+
+
+class WorkerCount(Kind["int | str"]):
+    """a number of processes, or as many as there are cores"""
+
+    metavar: ClassVar[str] = "N"
+    MOST: ClassVar = 1024
+
+    @property
+    def bounds(self) -> str:
+        return f"a whole number from 1 to {self.MOST}, or auto for one per core"
+
+    def parse(self, raw: object) -> int | str:
+        if _text(raw).lower() == "auto":
+            return "auto"
+        value = _whole(raw)
+        if value is None or not 1 <= value <= self.MOST:
+            raise self.refuse(raw)
+        return value
+
+
+class ListenAddress(Kind["str | None"]):
+    """an address and port to listen on"""
+
+    metavar: ClassVar[str] = "HOST:PORT"
+    such_as: ClassVar[str] = "10.0.0.5:7000 or [fd00::5]:7000"
+
+    @property
+    def bounds(self) -> str:
+        return "an address and a port"
+
+    def parse(self, raw: object) -> str | None:
+        if raw is None:
+            return None
+        host, _, port = _text(raw).rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        number = _whole(port)
+        if not bare or (":" in bare) != (bare != host) or number is None or not 0 <= number <= 65535:
+            raise self.refuse(raw)
+        Host().parse(bare)
+        return f"{host}:{number}"
 
 
 class Secret(Kind["str | None"]):
@@ -415,6 +458,39 @@ class Secret(Kind["str | None"]):
 
     def refuse(self, raw: object) -> ValueError:
         return ValueError(f"must be {self.allowed}, not {type(raw).__name__}")
+
+
+class BrokerUrl(Kind["str | None"]):
+    """the URL of a broker"""
+
+    metavar: ClassVar[str] = "URL"
+
+    @property
+    def bounds(self) -> str:
+        return "redis://, redis+sentinel://, redis+cluster://, valkey://, unix:DIRECTORY or memory:"
+
+    def parse(self, raw: object) -> str | None:
+        if raw is None:
+            return None
+        if not isinstance(raw, str) or not raw:
+            raise ValueError(f"must be {self.allowed}, not {type(raw).__name__}")
+        from .broker_urls import check_broker_url  # here, since it loads the brokers
+
+        try:
+            check_broker_url(raw)
+        except ValueError as error:  # it does not tell the password
+            raise ValueError(f"must be {self.allowed}: {error}") from None
+        return raw
+
+    def show(self, value: str | None) -> str:
+        return "" if value is None else _PASSWORD.sub(rf"\1{MASK}@", value)
+
+    def plain(self, value: str | None) -> object:
+        return None if value is None else self.show(value)
+
+
+#: Of a URL: what stands between the user and the host.
+_PASSWORD = re.compile(r"(//[^/@:]*:)[^/]*@")
 
 
 def _text(raw: object) -> str:

@@ -41,6 +41,26 @@ def server_context(certfile: Path, keyfile: Path, password: str | None) -> ssl.S
     return context
 
 
+def cluster_contexts(certfile: Path, keyfile: Path, cafile: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Contexts for the listening and the connecting side of links between hosts: each shows a certificate.
+
+    Names are not compared: an internal address may have none, and the authorities sign for this cluster alone.
+    Raises: SettingsError.
+    """
+    server = server_context(certfile, keyfile, None)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.minimum_version = ssl.TLSVersion.TLSv1_2
+    client.check_hostname = False
+    try:
+        client.load_cert_chain(certfile, keyfile)
+        for context in (server, client):
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cafile)
+    except (OSError, ssl.SSLError) as exc:
+        raise SettingsError([Problem("cluster_cafile", "cluster_cafile", f"cannot use {cafile}: {exc}")]) from None
+    return server, client
+
+
 def _tls_problem(exc: Exception, certfile: Path, keyfile: Path, password: str | None, is_encrypted: bool) -> Problem:
     reason = str(getattr(exc, "reason", None) or exc)
     if reason == "KEY_VALUES_MISMATCH":

@@ -250,6 +250,31 @@ ACK_WRONG = ending_request(
     "`ack` counts packets that were never sent, or fewer than were acknowledged",
 )
 
+# -- the internal address of a cluster ---------------------------------------------------------------------
+
+CLUSTER_SECRET = request(
+    "cluster_secret",
+    401,
+    "The cluster's secret is another one",
+    "another host connects to `cluster_listen` and does not know `cluster_secret`",
+    ErrorCode.FORBIDDEN,
+    level=logging.WARNING,
+)
+CLUSTER_GREETING = request(
+    "cluster_greeting",
+    400,
+    "This is an internal address of a cluster: {fault}",
+    "what connects to `cluster_listen` is no gateway, or says nothing in time",
+    level=logging.WARNING,
+)
+CLUSTER_WORKER = request(
+    "cluster_worker",
+    404,
+    "There is no worker {worker} on this host",
+    "another host asks for a worker that has ended; its client is told `unknown_session`",
+    ErrorCode.UNKNOWN_SESSION,
+)
+
 # -- WebSocket: frames -----------------------------------------------------------------------------------
 
 RESERVED_BIT = frame("reserved_bit", "reserved bit set", "a reserved bit is set that no extension gives a meaning")

@@ -31,7 +31,7 @@ from .intake import Rates
 from .loop_lag import LoopLag
 from .negotiation import Negotiator
 from .outbound import LongerRun, OutboundMessage, Run
-from .ports import HttpExchange
+from .ports import Forwarder, HttpExchange
 from .protocol.lifecycle import CLOSED
 from .refusal_log import RefusalLog
 from .refusals import Refusal
@@ -193,6 +193,10 @@ class Engine(engineio.AsyncServer):
         self.loop_lag = LoopLag()
         self.sockets: dict[str, Session] = {}
         self.application: Application | None = None
+        #: With which the ids of its sessions begin; empty where no other process may be asked for them.
+        self.worker_id = ""
+        #: The way to the other workers, where there are any.
+        self.forwarder: Forwarder | None = None
         self.is_draining = False
         #: Ports that have said good-bye and wait for the peer's answer.
         self.lingering: set[Any] = set()
@@ -272,8 +276,8 @@ class Engine(engineio.AsyncServer):
     # -- handshake: for the negotiator -------------------------------------------------------------------
 
     def generate_id(self) -> str:
-        """A session id that cannot be guessed: 120 random bits."""
-        return session_ids.draw()
+        """A session id that cannot be guessed: 120 random bits behind the id of the worker that owns it."""
+        return self.worker_id + session_ids.draw()
 
     def bind_loop(self) -> None:
         """Serve on the running loop: another one than last time, where that has ended (tests do so)."""

@@ -42,6 +42,8 @@ _HEADERS = {
     "x-forwarded-host": "X-Forwarded-Host",
     "x-forwarded-port": "X-Forwarded-Port",
 }
+#: Those that tell of the client, by lower-case name.
+FORWARDING_HEADERS: Final = frozenset(_HEADERS)
 
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _PAIR = rf'({_NAME})=({_NAME}|"(?:[^"\\]|\\.)*+")'

@@ -22,6 +22,7 @@ from .protocol.permessage_deflate import DeflateAgreement, agree
 from .refusals import RETRY_AFTER_S, CloseCode, Ends, Retry
 from .request import Headers, HttpRequest
 from .session import Session
+from .session_ids import owner_of
 from .websocket import WebSocketPort
 from .xhr_streaming import XhrStreamingPort
 
@@ -90,17 +91,33 @@ class Negotiator:
             if session_id is None:
                 self._handshake(exchange, transport)
             else:
-                self._get(exchange, self._session(session_id), transport)
+                session = self._session(exchange, session_id)
+                if session is not None:
+                    self._get(exchange, session, transport)
         elif request.method == "POST" and session_id is not None:
-            self._post(exchange, self._session(session_id), transport)
+            session = self._session(exchange, session_id)
+            if session is not None:
+                self._post(exchange, session, transport)
         else:
             raise RequestRefused(catalogue.BAD_METHOD)
 
-    def _session(self, session_id: str) -> Session:
+    def _session(self, exchange: HttpExchange, session_id: str) -> Session | None:
+        """None where the session is another worker's, which answers."""
         session = self._engine.sockets.get(session_id)
+        if session is None and self._forward(exchange, session_id):
+            return None
         if session is None or session.state == State.OPENING or session.expire(self._engine.now()):
             raise RequestRefused(catalogue.UNKNOWN_SESSION)
         return session
+
+    def _forward(self, exchange: HttpExchange, session_id: str) -> bool:
+        engine = self._engine
+        if engine.forwarder is None or exchange.request.is_relayed:
+            return False
+        owner = owner_of(session_id)
+        if owner is None or owner == engine.worker_id:
+            return False
+        return engine.forwarder.forward(exchange, owner, self.refuse)
 
     # -- handshake -------------------------------------------------------------------------------------
 
@@ -112,6 +129,9 @@ class Negotiator:
             jsonp_index(request)
         engine.bind_loop()
         if engine.is_draining:
+            forwarder = None if request.is_relayed else engine.forwarder
+            if forwarder is not None and forwarder.pass_on(exchange, self.refuse):
+                return
             raise RequestRefused(catalogue.DRAINING)
         session = engine.create_session(request)
         answer = engine.ask_application(session)

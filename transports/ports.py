@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .errors import RefusedError
 from .outbound import Run
 from .request import Headers, HttpRequest
+
+if TYPE_CHECKING:
+    from .relaying.link import OpenLink
 
 #: A port that streams is paused once it holds so many bytes which the kernel has not taken. Little, so that what
 #: waits for a slow client waits in its session, where newer messages may replace it.
@@ -56,6 +59,32 @@ class HttpExchange(Protocol):
         ``protocol.connection_made`` is not called.
         Raises: ConnectionError when the peer is gone.
         """
+
+    def take_socket(self) -> tuple[int, bytes] | None:
+        """A descriptor of the connection and all of the request that was read, for another process to go on with.
+
+        None where the connection has state that cannot go along; the exchange is then as it was.
+        """
+
+    def relay(self, open_link: OpenLink, refused: Callable[[HttpExchange], None]) -> None:
+        """Have another worker answer over the link that ``open_link`` gives, both bodies streamed.
+
+        ``refused`` is called with an exchange to answer where there is no link, or it breaks before the answer.
+        """
+
+
+#: Answers an exchange with a refusal, which it counts.
+Refuse = Callable[[HttpExchange, RefusedError], None]
+
+
+class Forwarder(Protocol):
+    """The way to other workers, for requests that are not for this one."""
+
+    def forward(self, exchange: HttpExchange, owner: str, refuse: Refuse) -> bool:
+        """Pass the request on to the worker ``owner``; False where there is none of that id."""
+
+    def pass_on(self, exchange: HttpExchange, refuse: Refuse) -> bool:
+        """Pass a request that any worker can answer on to another one; False where there is none."""
 
 
 class Port(Protocol):

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 from . import catalogue
 from .errors import RequestRefused
-from .forwarded import Client, TrustedProxies
+from .forwarded import FORWARDING_HEADERS, Client, TrustedProxies
 
 Headers = list[tuple[str, str]]
 
@@ -41,6 +41,7 @@ class HttpRequest:
         "extras",
         "headers",
         "http_version",
+        "is_relayed",
         "is_secure",
         "method",
         "peer",
@@ -68,6 +69,8 @@ class HttpRequest:
         self.http_version = http_version
         self.peer = peer
         self.is_secure = is_secure
+        #: Whether another worker has passed it on; it is not passed on again.
+        self.is_relayed = False
         #: Entries that the host adds to ``environ()``, such as its own request object.
         self.extras = extras
         self._proxies = proxies
@@ -112,6 +115,16 @@ class HttpRequest:
     @property
     def query_string(self) -> str:
         return self.target.partition("?")[2]
+
+    def as_relayed(self) -> tuple[str, bool, dict[str, str]]:
+        """Peer, whether its connection is encrypted, and headers, from which another worker finds the same client."""
+        if self._remote is None and self._scheme is None and self._host is None:
+            return self.peer, self.is_secure, self.headers
+        # The application knew better than the connection and its headers, so these must not be looked at again.
+        headers = {name: value for name, value in self.headers.items() if name not in FORWARDING_HEADERS}
+        if self.host:
+            headers["host"] = self.host
+        return self.remote, self.scheme == "https", headers
 
     def parameter(self, name: str) -> str | None:
         """The value of a query parameter, or None.

@@ -34,10 +34,13 @@ SHOWN: set[Refusal] = {
     socketio_rows.COPY_GIVEN_UP,
     catalogue.PAYLOAD_NOT_UTF8,
 }
-#: Rows of the connection classes, which have a suite of their own.
+#: Rows of the connection classes and of clusters, which have suites of their own, and what these know them by.
 ELSEWHERE = {
-    catalogue.HANDLER_FAILED: "tests/integration/test_router.py",
-    catalogue.TOO_MANY_EVENTS: "tests/integration/test_router.py",
+    catalogue.HANDLER_FAILED: ("tests/integration/test_router.py", catalogue.HANDLER_FAILED.reason),
+    catalogue.TOO_MANY_EVENTS: ("tests/integration/test_router.py", catalogue.TOO_MANY_EVENTS.reason),
+    catalogue.CLUSTER_SECRET: ("tests/workers/test_cluster.py", "catalogue.CLUSTER_SECRET"),
+    catalogue.CLUSTER_GREETING: ("tests/workers/test_cluster.py", "catalogue.CLUSTER_GREETING"),
+    catalogue.CLUSTER_WORKER: ("tests/workers/test_cluster.py", "catalogue.CLUSTER_WORKER"),
 }
 
 
@@ -585,10 +588,10 @@ def test_every_row_is_shown() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize(("row", "file"), ELSEWHERE.items(), ids=lambda value: getattr(value, "name", ""))
-def test_rows_of_connection_classes_have_their_suite(row: Refusal, file: str) -> None:
-    assert row.reason is not None
-    assert row.reason in Path(ROOT, file).read_text()
+@pytest.mark.parametrize(("file", "words"), ELSEWHERE.values(), ids=[row.name for row in ELSEWHERE])
+def test_other_rows_have_their_suite(file: str, words: str | None) -> None:
+    assert words is not None
+    assert words in Path(ROOT, file).read_text()
 
 
 def test_client_of_the_suite_speaks_to_the_right_path() -> None:

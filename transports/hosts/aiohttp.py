@@ -19,8 +19,12 @@ from aiohttp import web
 from .. import catalogue
 from ..errors import RefusedError, RequestRefused
 from ..loop_lag import LoopLag
+from ..ports import HttpExchange
 from ..protocol.content_coding import ACCEPTED, content_coding, inflate
-from ..protocol.http1 import RequestHead, add_header, body_framing, encode_response_head
+from ..protocol.http1 import LAST_CHUNK, RequestHead, add_header, body_framing, encode_chunk, encode_response_head
+from ..protocol.relaying import AnswerHead, BodyScanner, ChunkedPieces
+from ..relaying.connection import RelayedConnection, relayed_head
+from ..relaying.link import Link, OpenLink
 from ..request import Headers, HttpRequest
 from .bodies import (
     CONTINUE,
@@ -112,6 +116,7 @@ class Exchange:
         self._answer: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
         self._read: Callable[[], Awaitable[None]] | None = None  # the body, which the engine has asked for
         self._parts: list[bytes] = []
+        self._relay: tuple[OpenLink, Callable[[HttpExchange], None]] | None = None
         self.extra_headers: Headers = []
         self.lost: Callable[[], None] | None = None
         self.request = _as_request(engine, request, transport)
@@ -120,6 +125,8 @@ class Exchange:
         """aiohttp's response, once the engine has given its answer."""
         if self._read is not None:
             await self._read()
+        if self._relay is not None:
+            return await self._relayed(*self._relay)
         if self._answer.done():
             return self._answer.result()
         watch = _Watch(self._transport, self._peer_left)
@@ -250,6 +257,75 @@ class Exchange:
             self._answer.set_result(web.Response(status=101))
         return transport, tail.data
 
+    def take_socket(self) -> tuple[int, bytes] | None:
+        return None  # aiohttp has read an unknown part of what follows
+
+    def relay(self, open_link: OpenLink, refused: Callable[[HttpExchange], None]) -> None:
+        if self._aiohttp_request.headers.get("Upgrade"):
+            RelayedConnection(self, False, None, refused).begin(open_link)
+        else:
+            self._relay = open_link, refused
+
+    async def _relayed(self, open_link: OpenLink, refused: Callable[[HttpExchange], None]) -> web.StreamResponse:
+        """Body and answer go by way of aiohttp, piece by piece."""
+        opened: asyncio.Future[Link | None] = asyncio.get_running_loop().create_future()
+
+        def take(link: Link | None) -> None:
+            if not opened.done():
+                opened.set_result(link)
+            elif link is not None:
+                link.close()
+
+        open_link(take)
+        link = await opened
+        answer = None if link is None else _RelayedAnswer(link)
+        if link is None or answer is None:
+            refused(self)
+            return await self._answer
+        watch = _Watch(self._transport, answer.give_up)
+        try:
+            await self._relay_request(link, answer)
+            head = await answer.head
+            if head is None:
+                if self._transport.is_closing():
+                    return web.Response(status=499)
+                refused(self)
+                return await self._answer
+            response = web.StreamResponse(status=head.status, reason=head.reason)
+            for name, value in head.headers:
+                if name not in ("connection", "transfer-encoding", "date"):
+                    response.headers.add(name, value)
+            if head.closes or (answer.sending is not None and not answer.sending.done()):
+                response.force_close()
+            if "content-length" not in response.headers and self.request.http_version == (1, 1):
+                response.enable_chunked_encoding()
+            await response.prepare(self._aiohttp_request)
+            await answer.write_to(response)
+            return response
+        except ConnectionError:
+            return web.Response(status=499)
+        finally:
+            answer.give_up()
+            watch.end()
+
+    async def _relay_request(self, link: Link, answer: _RelayedAnswer) -> None:
+        request = self._aiohttp_request
+        is_inflated = getattr(request.content, "total_compressed_bytes", None) is not None
+        is_chunked = request.can_read_body and (is_inflated or "content-length" not in self.request.headers)
+        changed: dict[str, str | None] = {"expect": None}
+        if is_chunked:
+            changed |= {"content_length": None, "transfer_encoding": "chunked"}
+        if is_inflated:
+            changed["content_encoding"] = None
+        link.begin(answer, self.request.method, relayed_head(self.request, **changed))
+        if not request.can_read_body:
+            link.is_request_complete = True
+            return
+        if self._continues and awaits_continue(self.request):
+            await request.writer.write(CONTINUE)
+            request.writer.output_size = 0  # of the answer, which has not begun
+        answer.sending = asyncio.ensure_future(answer.send(request.content, is_chunked))
+
     def _lose(self) -> None:
         lost, self.lost = self.lost, None
         if lost is not None:
@@ -289,6 +365,102 @@ def _as_request(engine: Engine, request: web.Request, transport: asyncio.Transpo
         else None,
         extras={"aiohttp.request": request},
     )
+
+
+class _RelayedAnswer:
+    """The answer of another worker, on its way to a response of aiohttp's. See ``transports.relaying.link.Sink``."""
+
+    def __init__(self, link: Link) -> None:
+        loop = asyncio.get_running_loop()
+        self._link: Link | None = link
+        #: None where the worker is lost before it has answered.
+        self.head: asyncio.Future[AnswerHead | None] = loop.create_future()
+        self.sending: asyncio.Future[None] | None = None
+        self._pieces: list[bytes] = []
+        self._decoder: ChunkedPieces | None = None
+        self._has_news = asyncio.Event()
+        self._takes_more = asyncio.Event()
+        self._takes_more.set()
+        self._is_whole = False
+
+    async def send(self, content: Any, is_chunked: bool) -> None:
+        """The request's body. Ends early when nobody wants it any more."""
+        try:
+            async for piece in content.iter_any():
+                await self._takes_more.wait()
+                if self._link is None:
+                    return
+                self._link.write(encode_chunk(piece) if is_chunked else piece)
+        except Exception:  # noqa: BLE001 - aiohttp's payload errors have no common root
+            self.give_up()  # the owner sees a body that does not end, and forgets it
+            return
+        if self._link is not None:
+            if is_chunked:
+                self._link.write(LAST_CHUNK)
+            self._link.is_request_complete = True
+
+    async def write_to(self, response: web.StreamResponse) -> None:
+        """Raises: ConnectionError."""
+        while True:
+            pieces, self._pieces = self._pieces, []
+            for piece in pieces:
+                await response.write(piece)
+            if self._pieces:
+                continue
+            if self._link is None:
+                break
+            self._link.resume_reading()
+            self._has_news.clear()
+            await self._has_news.wait()
+        if not self._is_whole:
+            raise ConnectionResetError("the other worker is lost")
+        await response.write_eof()
+
+    def give_up(self) -> None:
+        link, self._link = self._link, None
+        if self.sending is not None:
+            self.sending.cancel()
+        if link is not None:
+            link.abort()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._has_news.set()
+        self._takes_more.set()
+        if not self.head.done():
+            self.head.set_result(None)
+
+    # -- sink --------------------------------------------------------------------------------------------
+
+    def interim_received(self, head: AnswerHead) -> None:
+        """The body is sent without waiting for it."""
+
+    def head_received(self, head: AnswerHead, body: BodyScanner) -> None:
+        if "chunked" in head.header("transfer-encoding").lower():
+            self._decoder = ChunkedPieces()
+        if not self.head.done():
+            self.head.set_result(head)
+
+    def body_received(self, data: bytes) -> None:
+        self._pieces += [data] if self._decoder is None else self._decoder.feed(data)
+        self._has_news.set()
+        if self._link is not None:
+            self._link.pause_reading()  # until aiohttp has taken these
+
+    def answered(self) -> None:
+        self._link = None
+        self._is_whole = True
+        self._wake()
+
+    def link_lost(self) -> None:
+        self._link = None
+        self._wake()
+
+    def pause_sending(self) -> None:
+        self._takes_more.clear()
+
+    def resume_sending(self) -> None:
+        self._takes_more.set()
 
 
 class _Lingering(asyncio.Protocol):

@@ -10,6 +10,8 @@ the framework's route.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
@@ -20,6 +22,7 @@ from ..admission import Tally, address_group
 from ..engine import Engine
 from ..errors import RefusedError, RemoteProtocolError, RequestRefused
 from ..negotiation import refuse
+from ..ports import HttpExchange
 from ..protocol.content_coding import ACCEPTED, content_coding
 from ..protocol.http1 import (
     MAX_HEAD_BYTES,
@@ -29,7 +32,10 @@ from ..protocol.http1 import (
     has_bare_line_end,
     parse_head,
 )
+from ..protocol.relaying import encode_request_head
 from ..protocol.timing_wheel import UNSCHEDULED
+from ..relaying.connection import RelayedConnection
+from ..relaying.link import OpenLink
 from ..request import Headers, HttpRequest
 from ..timers import Timers
 from .bodies import CONTINUE, LINGER_S, REQUEST_TIMEOUT_S, Body, awaits_continue, too_slow, unknown_coding
@@ -80,6 +86,10 @@ class Listener:
         self._timers: Timers | None = None
         self._date = ""
         self._date_at = 0
+        self._adopting: set[asyncio.Task[None]] = set()
+        #: Takes connections that this process is about to leave, as ``Connection.take_socket`` gives them; False where
+        #: nobody does.
+        self.give_away: Callable[[int, bytes], bool] | None = None
 
     def __call__(self) -> Connection:
         return Connection(self)
@@ -127,6 +137,37 @@ class Listener:
         timers = self._timers or self.timers
         timers.schedule(connection, self._loop.time() + seconds)
 
+    def adopt(self, fd: int, data: bytes) -> None:
+        """Serve a connection that another process has accepted; ``data`` is what was read from it."""
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._adopt(sock, data))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def _adopt(self, sock: socket.socket, data: bytes) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: self.connection(data), sock)
+        except OSError:
+            sock.close()  # its peer has left meanwhile
+
+    def connection(self, data: bytes) -> Connection:
+        """A protocol that has read ``data`` already; empty where the connection is between two requests."""
+        connection = Connection(self)
+        connection.begin_with(data)
+        return connection
+
+    def resume(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Serve a connection on that was taken over for one request; ``data`` was read behind it."""
+        connection = self.connection(data)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+
+    def leave(self) -> None:
+        """Give connections to another process as soon as they are between two requests."""
+        for connection in list(self.connections):
+            connection.leave_if_idle()
+
     def date(self) -> str:
         """The Date header, formatted once a second."""
         now = int(time.time())
@@ -137,6 +178,8 @@ class Listener:
 
     def close(self) -> None:
         """Close what is idle. Connections that were taken over are their ports' to close."""
+        for task in self._adopting:
+            task.cancel()
         for connection in list(self.connections):
             connection.close()
         if self._timers is not None:
@@ -181,6 +224,11 @@ class Connection(asyncio.Protocol):
 
     # -- asyncio protocol ------------------------------------------------------------------------------
 
+    def begin_with(self, data: bytes) -> None:
+        """Before the connection is made: what was read from it already."""
+        self._buffer = data
+        self._has_begun = bool(data)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
         peername = transport.get_extra_info("peername")
@@ -188,10 +236,12 @@ class Connection(asyncio.Protocol):
             self.peer = peername[0]
         self._is_secure = transport.get_extra_info("sslcontext") is not None
         listener = self._listener
-        listener.expect_within(self, listener.request_timeout_s)
+        listener.expect_within(self, listener.request_timeout_s if self._has_begun else listener.keepalive_timeout_s)
         refusal = listener.admit(self)
         if refusal is not None:
             self._refuse_head(refusal)
+        elif self._buffer:
+            self._read_head()
 
     def data_received(self, data: bytes) -> None:
         if self._is_lingering:
@@ -399,6 +449,17 @@ class Connection(asyncio.Protocol):
         self._expect_within(listener.request_timeout_s if self._buffer else listener.keepalive_timeout_s)
         if self._buffer:
             asyncio.get_running_loop().call_soon(self._read_next)
+        elif listener.give_away is not None:
+            self.leave_if_idle()
+
+    def leave_if_idle(self) -> None:
+        """Give the connection to another process, if it is between two requests and somebody takes it."""
+        give_away = self._listener.give_away
+        if give_away is None or self._exchange is not None or self._body is not None or self._is_lingering:
+            return  # part of a next request goes along
+        taken = self._take_socket(b"")
+        if taken is not None and not give_away(*taken):
+            os.close(taken[0])
 
     def is_unsent(self, exchange: Exchange) -> bool:
         """Whether it was answered last, and the peer has not taken all of it."""
@@ -420,6 +481,30 @@ class Connection(asyncio.Protocol):
         self._leave()
         transport.set_protocol(protocol)
         return transport, unread
+
+    def take_socket(self, exchange: Exchange) -> tuple[int, bytes] | None:
+        if exchange is not self._exchange:
+            return None
+        request = exchange.request
+        head = encode_request_head(request.method, request.target, request.http_version, request.headers)
+        return self._take_socket(head)
+
+    def _take_socket(self, head: bytes) -> tuple[int, bytes] | None:
+        """A descriptor for another process; this one is done with the connection. None where it cannot be."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._is_secure or transport.get_write_buffer_size():
+            return None
+        fd = os.dup(transport.get_extra_info("socket").fileno())
+        unread, self._buffer = self._buffer, b""
+        self._exchange = self._body = None
+        self._leave()
+        transport.pause_reading()
+        transport.abort()  # closes our descriptor; the connection lives on by the other
+        return fd, head + unread
+
+    def hand_back(self, transport: asyncio.Transport, data: bytes) -> None:
+        """What was taken over is between two requests again."""
+        self._listener.resume(transport, data)
 
     # -- end -------------------------------------------------------------------------------------------
 
@@ -496,6 +581,12 @@ class Exchange:
 
     def take_over(self, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
         return self._connection.take_over(protocol)
+
+    def take_socket(self) -> tuple[int, bytes] | None:
+        return self._connection.take_socket(self)
+
+    def relay(self, open_link: OpenLink, refused: Callable[[HttpExchange], None]) -> None:
+        RelayedConnection(self, self.keeps_alive, self._connection.hand_back, refused).begin(open_link)
 
     def lose(self) -> None:
         """Tell whoever keeps the exchange waiting that the peer, or the rest of the request, will not come."""

@@ -17,6 +17,7 @@ from transports.refusals import Door, Ends, ErrorCode, Refusal, Retry
 
 #: What messages may name. Each is a number, a word of ours, or what the peer itself has said.
 FIELDS = {
+    "worker",
     "ack_id",
     "address",
     "allowed",

@@ -30,3 +30,22 @@ def test_a_forked_child_draws_ids_of_its_own() -> None:
     ours = [session_ids.draw() for _ in range(session_ids.BATCH)]
     assert len(theirs) == 20 * session_ids.BATCH
     assert set(ours).isdisjoint(theirs[start : start + 20] for start in range(0, len(theirs), 20))
+
+
+def test_owner_is_what_an_id_begins_with() -> None:
+    worker_id = session_ids.draw_worker_id()
+    assert session_ids.is_worker_id(worker_id)
+    assert session_ids.owner_of(worker_id + session_ids.draw()) == worker_id
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "../../etc/passwd", "ABCDEFG" + "a" * 20, "abcdefg" + "a" * 21, "abcdef/" + "a" * 20]
+)
+def test_id_of_another_form_names_no_owner(text: str) -> None:
+    assert session_ids.owner_of(text) is None
+    assert session_ids.owner_of(session_ids.draw()) is None
+    assert not session_ids.is_worker_id(text)
+
+
+def test_worker_ids_are_all_different() -> None:
+    assert len({session_ids.draw_worker_id() for _ in range(2000)}) == 2000

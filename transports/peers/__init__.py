@@ -1,0 +1,1 @@
+"""The other workers: how connections and requests reach the one that owns their session."""

@@ -1,0 +1,349 @@
+"""Sends each request to the worker that owns its session.
+
+On one host a plain connection itself goes to the owner, by ``handover``; nothing is proxied then. What cannot be
+handed over (TLS, requests that aiohttp has begun to read, sessions of other hosts) is relayed over a link. Either way a
+worker that is gone is found out at once: nobody listens at its socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from .. import catalogue
+from ..engine import Engine
+from ..errors import RequestRefused
+from ..hosts.listener import Listener
+from ..ports import HttpExchange, Refuse
+from ..refusals import Refusal
+from ..relaying.link import Link, OpenLink
+from ..request import HttpRequest
+from .cluster import ClusterListener, ClusterOptions, duplicate, open_cluster_link
+from .handover import (
+    CHANNEL_GREETING,
+    CLIENT,
+    LINK,
+    LINK_GREETING,
+    HandoverChannel,
+    HandoverReceiver,
+    peer_is_ours,
+)
+from .links import LinkListener
+from .registry import Address
+
+logger = logging.getLogger("tidegate.peers")
+
+#: How long a link that carries nothing stays; and how often that is looked at.
+LINK_IDLE_S: Final = 30.0
+_SWEEP_S: Final = 10.0
+_BACKLOG: Final = 4096
+#: Longest path of a Unix socket. Linux takes 107 bytes, macOS 103.
+MAX_PATH_BYTES: Final = 103
+
+
+def socket_path(directory: Path, worker_id: str) -> Path:
+    """Where a worker takes connections of the others."""
+    return directory / f"{worker_id}.sock"
+
+
+@dataclass(slots=True)
+class ForwardCounters:
+    """Totals since start."""
+
+    #: Connections given to the owner of the session that was asked for.
+    handed_over: int = 0
+    #: Connections taken from other workers.
+    adopted: int = 0
+    #: Requests passed on over a link, to this host and to others.
+    relayed: int = 0
+    relayed_to_hosts: int = 0
+    #: Requests for sessions of workers that are gone, or never were.
+    without_owner: int = 0
+
+
+class PeerForwarder:
+    """``public`` serves clients' connections that others hand over, ``links`` requests that they pass on."""
+
+    def __init__(
+        self,
+        worker_id: str,
+        directory: Path,
+        public: Listener,
+        links: LinkListener,
+        engine: Engine | None,
+        cluster: ClusterOptions | None = None,
+    ) -> None:
+        self.worker_id = worker_id
+        self.counters = ForwardCounters()
+        #: Workers of this host that take what this one is about to leave.
+        self.successors: Sequence[str] = ()
+        self.cluster_listener = None if cluster is None else ClusterListener(cluster, self)
+        self._directory = directory
+        self._public = public
+        self._links = links
+        self._engine = engine
+        self._cluster = cluster
+        self._channels: dict[str, HandoverChannel] = {}
+        self._receivers: set[HandoverReceiver] = set()
+        self._idle: dict[str, list[tuple[Link, float]]] = {}
+        self._open: set[Link] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._arriving: set[socket.socket] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._socket: socket.socket | None = None
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take connections of other workers from now on. Raises: OSError."""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.setblocking(False)
+        self._socket.bind(str(socket_path(self._directory, self.worker_id)))
+        self._socket.listen(_BACKLOG)
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
+
+    def close(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._socket is not None:
+            loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+            socket_path(self._directory, self.worker_id).unlink(missing_ok=True)
+            self._socket = None
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        for sock in self._arriving:
+            loop.remove_reader(sock.fileno())
+            sock.close()
+        self._arriving.clear()
+        for channel in list(self._channels.values()):
+            channel.close()
+        for receiver in list(self._receivers):
+            receiver.close()
+        if self.cluster_listener is not None:
+            self.cluster_listener.close()
+        for task in self._tasks:
+            task.cancel()
+        for link in list(self._open):
+            link.close()
+        self._links.close()
+
+    def leave(self, successors: Sequence[str]) -> None:
+        """Give connections and new sessions to ``successors``, since this worker is about to end."""
+        self.successors = successors
+        if successors:
+            self._public.give_away = self._give_to_successor
+            self._public.leave()
+
+    # -- out ---------------------------------------------------------------------------------------------
+
+    def forward(self, exchange: HttpExchange, owner: str, refuse: Refuse) -> bool:
+        """See ``transports.ports.Forwarder``."""
+        channel = self._channel(owner)
+        if channel is not None:
+            self._send(exchange, owner, channel, refuse)
+            return True
+        address = None if self._cluster is None else self._cluster.registry.locate(owner)
+        if address is None:
+            self.counters.without_owner += 1
+            return False
+        self.counters.relayed_to_hosts += 1
+        self._relay(exchange, partial(self._open_link, owner, address), refuse)
+        return True
+
+    def pass_on(self, exchange: HttpExchange, refuse: Refuse) -> bool:
+        """See ``transports.ports.Forwarder``."""
+        found = self._successor()
+        if found is None:
+            return False
+        self._send(exchange, *found, refuse)
+        return True
+
+    def _send(self, exchange: HttpExchange, worker_id: str, channel: HandoverChannel, refuse: Refuse) -> None:
+        taken = exchange.take_socket()
+        if taken is not None:
+            self.counters.handed_over += 1
+            channel.send(CLIENT, *taken)
+        else:
+            self.counters.relayed += 1
+            self._relay(exchange, partial(self._open_link, worker_id, None), refuse)
+
+    def _relay(self, exchange: HttpExchange, open_link: OpenLink, refuse: Refuse) -> None:
+        def refused(unanswered: HttpExchange) -> None:
+            self.counters.without_owner += 1
+            refuse(unanswered, RequestRefused(catalogue.UNKNOWN_SESSION))
+
+        exchange.relay(open_link, refused)
+
+    def _give_to_successor(self, fd: int, data: bytes) -> bool:
+        found = self._successor()
+        if found is None:
+            return False
+        self.counters.handed_over += 1
+        found[1].send(CLIENT, fd, data)
+        return True
+
+    def _successor(self) -> tuple[str, HandoverChannel] | None:
+        # By turns, so that what one worker leaves does not all go to the same one.
+        for _ in range(len(self.successors)):
+            worker_id = self.successors[0]
+            self.successors = [*self.successors[1:], worker_id]
+            channel = self._channel(worker_id)
+            if channel is not None:
+                return worker_id, channel
+        return None
+
+    def _channel(self, worker_id: str) -> HandoverChannel | None:
+        channel = self._channels.get(worker_id)
+        if channel is None:
+            try:
+                channel = HandoverChannel(
+                    socket_path(self._directory, worker_id),
+                    self._undelivered,
+                    lambda: self._channels.pop(worker_id, None),  # type: ignore[arg-type]
+                )
+            except OSError as error:
+                if not isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                    logger.warning("no way to worker %s: %s", worker_id, error)
+                return None
+            self._channels[worker_id] = channel
+        return channel
+
+    def _undelivered(self, kind: bytes, fd: int, data: bytes) -> None:
+        # Its owner has ended, so this worker finds out that the session is unknown.
+        if kind == CLIENT and self._socket is not None:
+            self._public.adopt(fd, data)
+        else:
+            os.close(fd)
+
+    # -- links -------------------------------------------------------------------------------------------
+
+    def _open_link(self, worker_id: str, address: Address | None, opened: Callable[[Link | None], None]) -> None:
+        idle = self._idle.get(worker_id, [])
+        while idle:
+            link, _ = idle.pop()
+            if link.is_open:
+                opened(link)
+                return
+
+        async def connect() -> None:
+            link = await (self._link_here(worker_id) if address is None else self._link_there(worker_id, address))
+            opened(link)
+
+        task = asyncio.get_running_loop().create_task(connect())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _make_link(self, worker_id: str) -> Link:
+        def idle(link: Link) -> None:
+            self._idle.setdefault(worker_id, []).append((link, time.monotonic()))
+            if self._sweep is None:
+                self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._close_idle)
+
+        link = Link(idle, self._open.discard)
+        self._open.add(link)
+        return link
+
+    async def _link_here(self, worker_id: str) -> Link | None:
+        link = self._make_link(worker_id)
+        return None if await self._connect(worker_id, link) is None else link
+
+    async def _link_there(self, worker_id: str, address: Address) -> Link | None:
+        if self._cluster is None:
+            return None
+        return await open_cluster_link(address, worker_id, self._cluster, partial(self._make_link, worker_id))
+
+    async def _connect(self, worker_id: str, protocol: asyncio.Protocol) -> asyncio.Transport | None:
+        path = str(socket_path(self._directory, worker_id))
+        try:
+            transport, _ = await asyncio.get_running_loop().create_unix_connection(lambda: protocol, path)
+        except OSError:
+            return None
+        transport.write(LINK_GREETING)
+        return transport
+
+    def _close_idle(self) -> None:
+        self._sweep = None
+        now = time.monotonic()
+        for worker_id, idle in list(self._idle.items()):
+            for link, since in idle:
+                if now - since > LINK_IDLE_S:
+                    link.close()
+            kept = [(link, since) for link, since in idle if link.is_open]
+            if kept:
+                self._idle[worker_id] = kept
+            else:
+                del self._idle[worker_id]
+        if self._idle:
+            self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._close_idle)
+
+    # -- in ----------------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            sock, _ = self._socket.accept()
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                logger.warning("a connection of another worker was not accepted: %s", error)
+            return
+        if not peer_is_ours(sock):
+            logger.warning("a process of another user was turned away at %s", self._socket.getsockname())
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._arriving.add(sock)
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._greeted, sock)
+
+    def _greeted(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(sock.fileno())
+        self._arriving.discard(sock)
+        try:
+            greeting = sock.recv(1)
+        except OSError:
+            greeting = b""
+        if greeting == CHANNEL_GREETING:
+            self._receivers.add(HandoverReceiver(sock, self._received, self._receivers.discard))
+        elif greeting == LINK_GREETING:
+            self._links.adopt(sock.detach(), b"")
+        else:
+            sock.close()
+
+    def _received(self, kind: bytes, fd: int, data: bytes) -> None:
+        if kind == CLIENT:
+            self.counters.adopted += 1
+            self._public.adopt(fd, data)
+        else:
+            self._links.adopt(fd, data)
+
+    # -- the internal address of the cluster: see ``cluster.Receptionist`` --------------------------------------
+
+    def is_here(self, worker_id: str) -> bool:
+        return worker_id == self.worker_id or self._channel(worker_id) is not None
+
+    def receive(self, worker_id: str, transport: asyncio.Transport, data: bytes) -> None:
+        if worker_id == self.worker_id:
+            self._links.resume(transport, data)
+            return
+        channel = self._channel(worker_id)
+        if channel is None or transport.get_write_buffer_size():
+            transport.abort()
+            return
+        channel.send(LINK, duplicate(transport), data)
+
+    async def open_raw(self, worker_id: str) -> asyncio.Transport | None:
+        return await self._connect(worker_id, asyncio.Protocol())
+
+    def note(self, refusal: Refusal, message: str, peer: str) -> None:
+        if self._engine is not None:
+            self._engine.note_refusal(refusal, message, HttpRequest("GET", "/", {}, peer=peer))
