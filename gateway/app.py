@@ -7,13 +7,17 @@ import importlib
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
+from transports.hosts.aiohttp import attached_engines
+
 from .runner import new_event_loop, run
 from .server import Server
 from .settings import Problem, Settings, SettingsError
+from .workers.notify import Notifier, inherited_sockets
 
 logger = logging.getLogger("tidegate")
 
@@ -55,6 +59,7 @@ def create_server(settings: Settings) -> Server:
         recovery_s=settings.recovery_s,
         recovery_max_bytes=settings.recovery_max_bytes,
         recovery_max_clients=settings.recovery_max_clients,
+        broker=settings.broker,
     )
 
 
@@ -92,14 +97,17 @@ def create_application(settings: Settings) -> web.Application:
     if settings.app is not None:
         target = load_application(settings.app)
         if isinstance(target, web.Application):
-            return target
-        if not hasattr(target, "attach"):
+            app = target
+        elif hasattr(target, "attach"):
+            app = web.Application()
+            target.attach(app) if settings.path == "/socket.io/" else target.attach(app, path)
+        else:
             raise _app_problem(
                 f"{settings.app} is a {type(target).__name__}; "
                 "it must be an aiohttp.web.Application, a gateway.Server or a gateway.Router"
             )
-        app = web.Application()
-        target.attach(app) if settings.path == "/socket.io/" else target.attach(app, path)
+        if settings.broker is not None:
+            _join(app, settings.broker)
         return app
     server = create_server(settings)
     app = web.Application()
@@ -113,26 +121,49 @@ def create_application(settings: Settings) -> web.Application:
     return app
 
 
+def _join(app: web.Application, broker: str) -> None:
+    """Make the application's server, where its code gives it no broker, one with those of other processes.
+
+    Raises: SettingsError where several have none: over one broker, clients of one would get events of the other.
+    """
+    servers = [engine.application for engine in attached_engines(app).values()]
+    alone = [server for server in servers if isinstance(server, Server) and server.cluster is None]
+    if len(alone) > 1:
+        message = f"APP has {len(alone)} servers without a broker; give each one of its own in the code"
+        raise SettingsError([Problem("broker", "broker", message)])
+    for server in alone:
+        server.join(broker)
+
+
 async def _index(_: web.Request) -> web.Response:
     return web.Response(text="tidegate is running. Start it with --demo to see it at work.\n")
 
 
+def event_loop(settings: Settings) -> asyncio.AbstractEventLoop:
+    """The kind that is asked for."""
+    return new_event_loop() if settings.uvloop else asyncio.new_event_loop()
+
+
 def serve(settings: Settings) -> None:
-    """Run the gateway until SIGTERM or SIGINT has been drained.
+    """Run the gateway in this process until SIGTERM or SIGINT has been drained.
 
     Raises: SettingsError, OSError.
     """
     app = create_application(settings)
     ssl_context = settings.ssl_context()
-    loop = new_event_loop() if settings.uvloop else asyncio.new_event_loop()
+    loop = event_loop(settings)
+    notifier = Notifier(os.environ)
+    inherited = inherited_sockets(os.environ)
 
     def announce(text: str) -> None:
         logger.info("%s", text.strip("= "))
+        notifier.ready("1 process")
 
     main = run(
         app,
-        host=settings.host,
-        port=settings.port,
+        host=None if inherited else settings.host,
+        port=None if inherited else settings.port,
+        sock=inherited or None,
         backlog=settings.backlog,
         ssl_context=ssl_context,
         drain_timeout=settings.drain_timeout_s,
@@ -141,4 +172,22 @@ def serve(settings: Settings) -> None:
         print=announce,
     )
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(main)
+        try:
+            runner.run(main)
+        finally:
+            notifier.stopping()
+
+
+def supervise(settings: Settings, argv: Sequence[str]) -> int:
+    """Run workers until SIGTERM or SIGINT has been drained; the exit code. ``argv``: the command line.
+
+    Raises: OSError, SettingsError.
+    """
+    from .workers.runtime_dir import RuntimeDirError
+    from .workers.supervisor import Supervisor
+
+    settings.ssl_context()  # what is wrong with it is better said before anything is started
+    try:
+        return asyncio.run(Supervisor(settings, argv).run())
+    except RuntimeDirError as error:
+        raise SettingsError([Problem("runtime_dir", "runtime_dir", str(error))]) from None

@@ -20,12 +20,16 @@ from transports.outbound import OutboundMessage, extend
 from transports.session import Session
 
 from . import catalogue
+from .ack_relay import AckWanted
+from .brokers.base import WhenDown
 from .codec import EVENT, to_outbound
 from .delivery import RELIABLE, Delivery, DeliveryPolicies, How, belongs_to
+from .encoded_events import encode_event
 from .members import CONNECTED, CONNECTING, GONE, LEAVING, Member, MemberState, PendingAck, Room
 from .middleware import TooManyRoomsError
 
 if TYPE_CHECKING:
+    from .cluster import Cluster
     from .recorder import Recorder
     from .server import Server
 
@@ -63,6 +67,8 @@ class ChannelManager(AsyncManager):
         self.policies = DeliveryPolicies()
         #: Set where clients can be recovered.
         self.recorder: Recorder | None = None
+        #: Set where there are other nodes.
+        self.cluster: Cluster | None = None
         self._connecting: dict[str, set[Member]] = {}
 
     # -- members ---------------------------------------------------------------------------------------
@@ -85,14 +91,24 @@ class ChannelManager(AsyncManager):
         self.members[member.sid] = member
         rooms = self.rooms.get(namespace)
         if rooms is None:
-            rooms = self.rooms[namespace] = {None: Room()}
-        rooms[None].add(member)
+            rooms = self.rooms[namespace] = {}
+        self._room(namespace, None).add(member)
         if member.state is CONNECTING:
             self._connecting.setdefault(namespace, set()).add(member)
         if member.place is not None and member.place.rooms:
             member.rooms = set(member.place.rooms)
             for room in member.rooms:
-                rooms.setdefault(room, Room()).add(member)
+                self._room(namespace, room).add(member)
+
+    def _room(self, namespace: str, room: Any) -> Room:
+        """The room, made where there is none. Raises: TypeError, ValueError for a name that a cluster cannot have."""
+        rooms = self.rooms[namespace]
+        found = rooms.get(room)
+        if found is None:
+            if self.cluster is not None:
+                self.cluster.room_opens(namespace, room)
+            found = rooms[room] = Room()
+        return found
 
     def admit(self, member: Member) -> None:
         """The client has been told that it is connected; what was held back for it follows."""
@@ -145,6 +161,8 @@ class ChannelManager(AsyncManager):
             everybody.remove(member)
             if not everybody:
                 del self.rooms[member.namespace]
+                if self.cluster is not None:
+                    self.cluster.room_closes(member.namespace, None)
         member.abandon_acks()
 
     def _not_connecting(self, member: Member) -> None:
@@ -204,6 +222,8 @@ class ChannelManager(AsyncManager):
         timeout: float | None = None,  # noqa: ASYNC109 - of the ack, not of this coroutine
         on_timeout: Callable[[], Any] | None = None,
         ignore_queue: bool = False,
+        when_down: WhenDown | None = None,
+        durable: bool = False,
         **kwargs: Any,
     ) -> None:
         """Send an event to a client, a room, several, or the whole namespace.
@@ -218,6 +238,13 @@ class ChannelManager(AsyncManager):
             namespace, room, event, volatile=volatile, conflate=conflate, has_callback=has_callback
         )
         arguments = as_arguments(data)
+        if self.cluster is not None and not ignore_queue and self.cluster.concerns_others(room, namespace):
+            ack = None if callback is None else AckWanted(callback, timeout, on_timeout)
+            skip = as_collection(skip_sid), as_collection(except_rooms)
+            await self.cluster.emit([event, *arguments], namespace, room, *skip, delivery, ack, when_down, durable)
+            if self.server.eio.turn_bytes > TURN_BYTES:
+                await asyncio.sleep(0)
+            return
         if callback is not None:
             recipients = self.select(namespace, room, skip_sid, except_rooms)
             for member in recipients:
@@ -238,11 +265,11 @@ class ChannelManager(AsyncManager):
                 await self._after_send(only.session)
                 return
         else:
-            self._broadcast(message, namespace, room, skip_sid, except_rooms, delivery)
+            self.broadcast(message, namespace, room, skip_sid, except_rooms, delivery)
         if self.server.eio.turn_bytes > TURN_BYTES:
             await asyncio.sleep(0)
 
-    def _broadcast(
+    def broadcast(
         self,
         message: OutboundMessage,
         namespace: str,
@@ -331,11 +358,34 @@ class ChannelManager(AsyncManager):
         timeout: float | None = None,
         on_timeout: Callable[[], Any] | None = None,
     ) -> None:
-        """Send an event that the client answers; after ``timeout`` seconds its answer is not awaited any more."""
+        """Send an event that the client answers; after ``timeout`` seconds its answer is not awaited any more.
+
+        Raises: TypeError, ValueError for data that cannot be encoded.
+        """
+        recorder = self.recorder
+        data = [event, *arguments]
+        self.send_encoded_with_ack(
+            member,
+            lambda ack_id: encode_event(self.server.packet_class, data, member.namespace, ack_id),
+            recorder is not None and recorder.may_be_taken_for_offset(arguments),
+            pending,
+            timeout,
+            on_timeout,
+        )
+
+    def send_encoded_with_ack(
+        self,
+        member: Member,
+        encode: Callable[[int], OutboundMessage],
+        may_be_taken_for_offset: bool,
+        pending: PendingAck,
+        timeout: float | None = None,
+        on_timeout: Callable[[], Any] | None = None,
+    ) -> None:
+        """As ``send_with_ack``, of what ``encode`` makes of an ack id."""
         ack_id = self._expect_ack(member, pending)
-        packet = self.server.packet_class(EVENT, namespace=member.namespace, data=[event, *arguments], id=ack_id)
         try:
-            message = to_outbound(packet)
+            message = encode(ack_id)
         except Exception:
             member.take_ack(ack_id)
             raise
@@ -343,14 +393,13 @@ class ChannelManager(AsyncManager):
         def expire() -> None:
             member.take_ack(ack_id)
             if on_timeout is not None:
-                self._call(on_timeout)
+                self.run_callback(on_timeout)
 
         if timeout is not None:
             pending.timer = self.server.eio.loop.call_later(timeout, expire)
         self.send_to(member, message)
-        recorder = self.recorder
-        if recorder is not None and recorder.may_be_taken_for_offset(arguments):
-            self.send_to(member, recorder.offset_event(member.namespace))
+        if may_be_taken_for_offset and self.recorder is not None:
+            self.send_to(member, self.recorder.offset_event(member.namespace))
 
     def _expect_ack(self, member: Member, pending: PendingAck) -> int:
         limit = self.server.limits.max_pending_acks
@@ -359,7 +408,7 @@ class ChannelManager(AsyncManager):
             member.give_up_oldest_ack()
         return member.expect_ack(pending)
 
-    def _call(self, callback: Callable[..., Any], *arguments: Any) -> None:
+    def run_callback(self, callback: Callable[..., Any], *arguments: Any) -> None:
         """Run an application's callback, coroutine functions too."""
         try:
             result = callback(*arguments)
@@ -382,9 +431,29 @@ class ChannelManager(AsyncManager):
         if pending is None:
             self.server.drop(member, catalogue.UNKNOWN_ACK, ack_id=ack_id)
         else:
-            self._call(pending.answered, *arguments)
+            self.run_callback(pending.answered, *arguments)
 
     # -- socketio.AsyncManager's surface ---------------------------------------------------------------
+
+    async def enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
+        """Also for clients of other nodes. Raises: as ``basic_enter_room``; NodeError."""
+        if self.cluster is not None and (node_id := self.cluster.owner(sid, namespace)) is not None:
+            await self.cluster.enter_room(node_id, sid, namespace, room)
+        else:
+            self.basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
+
+    async def leave_room(self, sid: str, namespace: str, room: Any) -> None:
+        """Also for clients of other nodes. Raises: NodeError."""
+        if self.cluster is not None and (node_id := self.cluster.owner(sid, namespace)) is not None:
+            await self.cluster.leave_room(node_id, sid, namespace, room)
+        else:
+            self.basic_leave_room(sid, namespace, room)
+
+    async def close_room(self, room: Any, namespace: str) -> None:
+        """On every node. Raises: as ``basic_close_room``; as ``emit`` while the broker is down."""
+        self.basic_close_room(room, namespace)
+        if self.cluster is not None:
+            await self.cluster.close_room(room, namespace)
 
     async def can_disconnect(self, sid: str, namespace: str) -> bool:
         return self.is_connected(sid, namespace)
@@ -464,10 +533,11 @@ class ChannelManager(AsyncManager):
         limit = self.server.limits.max_rooms
         if len(member.rooms) >= limit and room not in member.rooms:
             raise TooManyRoomsError(limit)
+        entered = self._room(namespace, room)
         member.rooms.add(room)
         if self.recorder is not None and member.place is not None:
             self.recorder.recovery.enter(member.place, room)
-        self.rooms[namespace].setdefault(room, Room()).add(member)
+        entered.add(member)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
         member = self.member(sid, namespace)
@@ -482,6 +552,8 @@ class ChannelManager(AsyncManager):
             found.remove(member)
             if not found:
                 del rooms[room]
+                if self.cluster is not None:
+                    self.cluster.room_closes(namespace, room)
 
     def basic_close_room(self, room: Any, namespace: str) -> None:
         """Raises: ValueError for a client's own room."""
@@ -493,7 +565,10 @@ class ChannelManager(AsyncManager):
             self.recorder.recovery.close_room(namespace, room)
 
     def get_rooms(self, sid: str, namespace: str) -> list[Any]:
+        """Raises: ValueError for a client of another node, whose rooms ``server.cluster.rooms`` tells."""
         member = self.member(sid, namespace)
+        if member is None and self.cluster is not None and self.cluster.owner(sid, namespace) is not None:
+            raise ValueError(f"{sid} is a client of another node: await server.cluster.rooms(sid)")
         return [] if member is None else [member.sid, *(member.rooms or ())]
 
     async def trigger_callback(self, sid: str, id: int, data: list[Any]) -> None:  # noqa: A002

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from gateway import logs
+from gateway import cluster_cli, logs
 from gateway.logs import escape
 from gateway.settings import (
     BY_NAME,
@@ -43,7 +43,7 @@ from gateway.settings import (
 
 _log = logging.getLogger(__name__)
 
-COMMANDS = ("serve", "config", "refusals")
+COMMANDS = ("serve", "config", "refusals", "workers", *cluster_cli.COMMANDS)
 TLS_NAMES = ("certfile", "keyfile", "keyfile_password")
 
 EPILOG = f"""\
@@ -67,17 +67,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         if arguments.command == "refusals":
             return _refusals(arguments, extras)
+        if arguments.command in cluster_cli.COMMANDS:
+            resolution = _resolve(arguments, extras, os.environ)
+            return cluster_cli.run(arguments, resolution.settings().broker, _complain)
         if getattr(arguments, "markdown", False):
             sys.stdout.write(markdown())
             return 0
         resolution = _resolve(arguments, extras, os.environ)
         if arguments.command == "serve":
-            return _serve(resolution.settings())
+            return _serve(resolution.settings(), list(sys.argv[1:] if argv is None else argv))
+        if arguments.command == "workers":
+            return _workers(resolution.settings(), as_json=arguments.json)
         sys.stdout.write(_as_json(resolution) if arguments.json else _as_table(resolution))
         return 0
     except SettingsError as exc:
-        for problem in exc.problems:
-            _complain(str(problem))
+        complain_of(exc)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -86,16 +90,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 # --- Commands
 
 
-def _serve(settings: Settings) -> int:
-    logs.configure(settings.log_format, settings.log_level)
-    from gateway.app import serve  # here, so that --help and config need not load the server
+def serve_settings(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Those of a command line that serves: what a worker begins with. Raises: SettingsError."""
+    arguments, extras = _parser().parse_known_args(argv)
+    return _resolve(arguments, extras, environ).settings()
 
+
+def complain_of(error: SettingsError) -> None:
+    """On standard error, a line for each problem."""
+    for problem in error.problems:
+        _complain(str(problem))
+
+
+def _serve(settings: Settings, argv: Sequence[str]) -> int:
+    logs.configure(settings.log_format, settings.log_level)
     try:
+        if settings.is_supervised:
+            from gateway.app import supervise  # here, so that --help and config need not load the server
+
+            return supervise(settings, argv)
+        from gateway.app import serve
+
         serve(settings)
     except OSError as exc:
         _log.debug("serve failed", exc_info=True)
         _complain(_os_problem(exc, settings))
         return 1
+    return 0
+
+
+def _workers(settings: Settings, *, as_json: bool) -> int:
+    from gateway.workers import control, report, runtime_dir
+
+    folder = runtime_dir.base(settings.runtime_dir, os.environ)
+    answers = [answer for path in runtime_dir.controls(folder) if (answer := control.ask(path)) is not None]
+    if not answers:
+        _complain(f"no gateway with workers runs under {folder} (--runtime-dir)")
+        return 1
+    sys.stdout.write(json.dumps(answers, indent=2) + "\n" if as_json else report.as_table(answers))
     return 0
 
 
@@ -265,6 +297,19 @@ def _parser() -> argparse.ArgumentParser:
     for command in (serve, config):
         command.add_argument("--config", metavar="FILE", help=f"TOML file with settings (${CONFIG_VARIABLE})")
         command.set_defaults(flags=["--config", "--json", *_add_settings(command)])
+    workers = commands.add_parser(
+        "workers",
+        usage="tidegate workers [--json] [--runtime-dir DIR]",
+        help="show the workers of the gateways that run here",
+        description="Show the workers of the gateways that run on this host under our user: what they are doing, and "
+        "what all of them have done. Memory is in bytes and CPU in seconds with --json.",
+        allow_abbrev=False,
+    )
+    workers.add_argument("--json", action="store_true", help="print JSON: an object for each gateway")
+    workers.add_argument("--config", metavar="FILE", help=f"TOML file with settings (${CONFIG_VARIABLE})")
+    folder = BY_NAME["runtime_dir"]
+    workers.add_argument(folder.flag, default=argparse.SUPPRESS, metavar="DIR", help=_describe(folder))
+    workers.set_defaults(flags=["--config", "--json", folder.flag])
     refusals = commands.add_parser(
         "refusals",
         usage="tidegate refusals [--json | --markdown] [NAME]",
@@ -278,7 +323,17 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--markdown", action="store_true", help="print the page docs/refusals.md")
     refusals.set_defaults(flags=["--json", "--markdown"])
+    cluster_cli.add_commands(commands, _add_broker)
     return parser
+
+
+def _add_broker(command: argparse.ArgumentParser) -> list[str]:
+    """Add what tells where the broker is, and return its flags."""
+    broker = BY_NAME["broker"]
+    command.add_argument("--config", metavar="FILE", help=f"TOML file with settings (${CONFIG_VARIABLE})")
+    described = _describe(broker).replace("%", "%%")
+    command.add_argument(broker.flag, default=argparse.SUPPRESS, metavar=broker.kind.metavar, help=described)
+    return ["--config", broker.flag]
 
 
 def _style() -> dict[str, Any]:

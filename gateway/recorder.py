@@ -25,6 +25,7 @@ from transports.timers import Timers
 
 from .codec import EVENT, to_outbound
 from .delivery import Delivery, How
+from .encoded_events import in_form_of, with_last_argument
 from .members import Member
 from .recovery import Place, Recovery, UnrecoverableError
 
@@ -136,6 +137,41 @@ class Recorder:
         if delivery.how is How.VOLATILE:
             return self._encode(namespace, [event, *arguments, recovery.newest_offset()])
         message = self._encode(namespace, [event, *arguments, recovery.next_offset()])
+        late = [event, *arguments, None]
+        return self._keep(message, namespace, rooms, delivery, skipped, excepted, lambda: self._encode(namespace, late))
+
+    def record(
+        self,
+        encoded: OutboundMessage,
+        namespace: str,
+        rooms: Any,
+        delivery: Delivery,
+        skipped: Any = (),
+        excepted: Any = (),
+    ) -> OutboundMessage:
+        """As ``event``, of one that is encoded already (``gateway.encoded_events``), by this node or another."""
+        recovery = self.recovery
+        if delivery.how is How.VOLATILE:
+            return self._with_last(encoded, namespace, recovery.newest_offset())
+        message = self._with_last(encoded, namespace, recovery.next_offset())
+        return self._keep(
+            message, namespace, rooms, delivery, skipped, excepted, lambda: self._with_last(encoded, namespace, None)
+        )
+
+    def _with_last(self, encoded: OutboundMessage, namespace: str, value: str | None) -> OutboundMessage:
+        return in_form_of(self._server.packet_class, with_last_argument(encoded, namespace, value), namespace)
+
+    def _keep(
+        self,
+        message: OutboundMessage,
+        namespace: str,
+        rooms: Any,
+        delivery: Delivery,
+        skipped: Any,
+        excepted: Any,
+        encode_late: Callable[[], OutboundMessage],
+    ) -> OutboundMessage:
+        recovery = self.recovery
         recovery.append(
             self._server.eio.now(),
             message,
@@ -148,9 +184,7 @@ class Recorder:
         self._arm()
         if delivery.how is not How.CONFLATED:
             return message
-        position = recovery.log.head
-        late = [event, *arguments, None]
-        return ConflatedEvent(message, self, namespace, position, lambda: self._encode(namespace, late))
+        return ConflatedEvent(message, self, namespace, recovery.log.head, encode_late)
 
     def offset_event(self, namespace: str) -> OutboundMessage:
         """The newest offset, and nothing else."""

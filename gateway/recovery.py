@@ -179,6 +179,8 @@ class Recovery:
         self.log = MessageLog(epoch, window_s + notice_s, max_bytes)
         self.counters = RecoveryCounters()
         self._window_s = window_s
+        #: For how long, at most, a client that is gone can be owed messages, noticed or not.
+        self.keep_s = window_s + notice_s
         self._max_places = max_places
         self._places: dict[str, Place] = {}
         self._by_sid: dict[str, Place] = {}

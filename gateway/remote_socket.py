@@ -1,34 +1,72 @@
-"""A client as ``Server.fetch_sockets`` returns it."""
+"""A client as ``Server.fetch_sockets`` returns it, of this node or another."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from .envelope import EnvelopeError
 
 if TYPE_CHECKING:
     from .members import Member
     from .server import Server
 
 
-class RemoteSocket:
-    """What is known of a client at the time of asking, and what can be done with it."""
+@dataclass(frozen=True, slots=True)
+class SocketFacts:
+    """What is known of a client at one time.
 
-    __slots__ = ("_server", "handshake", "namespace", "rooms", "sid", "transport")
+    handshake: ``address``, ``headers``, ``query`` and ``secure`` of its request
+    """
 
-    def __init__(self, server: Server, member: Member) -> None:
-        self._server = server
-        self.sid = member.sid
-        self.namespace = member.namespace
-        #: Rooms it is in, its own included.
-        self.rooms: set[Any] = {member.sid, *(member.rooms or ())}
-        self.transport = member.session.transport
+    sid: str
+    namespace: str
+    rooms: tuple[Any, ...]
+    transport: str
+    handshake: dict[str, Any]
+
+    @classmethod
+    def of_member(cls, member: Member) -> SocketFacts:
         request = member.session.request
-        #: ``address``, ``headers``, ``query`` and ``secure`` of the handshake request.
-        self.handshake: dict[str, Any] = {
+        handshake = {
             "address": request.remote,
             "headers": dict(request.headers),
             "query": request.query_string,
             "secure": request.scheme == "https",
         }
+        rooms = (member.sid, *(member.rooms or ()))
+        return cls(member.sid, member.namespace, rooms, member.session.transport, handshake)
+
+    def as_list(self) -> list[Any]:
+        """As it travels between nodes."""
+        return [self.sid, self.namespace, list(self.rooms), self.transport, self.handshake]
+
+    @classmethod
+    def from_list(cls, fields: Any) -> SocketFacts:
+        """Raises: EnvelopeError."""
+        try:
+            sid, namespace, rooms, transport, handshake = fields
+            return cls(str(sid), str(namespace), tuple(rooms), str(transport), dict(handshake))
+        except (TypeError, ValueError) as error:
+            raise EnvelopeError("what is told of a client is wrong") from error
+
+
+class RemoteSocket:
+    """What is known of a client at the time of asking, and what can be done with it."""
+
+    __slots__ = ("_server", "handshake", "namespace", "node", "rooms", "sid", "transport")
+
+    def __init__(self, server: Server, facts: SocketFacts, node: str | None = None) -> None:
+        self._server = server
+        #: The id of the node that it is a client of; None where there is no cluster.
+        self.node = node
+        self.sid = facts.sid
+        self.namespace = facts.namespace
+        #: Rooms it is in, its own included.
+        self.rooms: set[Any] = set(facts.rooms)
+        self.transport = facts.transport
+        #: ``address``, ``headers``, ``query`` and ``secure`` of the handshake request.
+        self.handshake: dict[str, Any] = facts.handshake
 
     def __repr__(self) -> str:
         return f"<RemoteSocket {self.sid} {self.namespace} {self.transport}>"

@@ -26,10 +26,12 @@ from transports.session import Session
 
 from . import catalogue, codec, static_files
 from .acks import BroadcastAnswers, Gathering, as_answer
-from .channels import ChannelManager, as_arguments
+from .brokers.base import Broker, BrokerLimits, WhenDown
+from .channels import ChannelManager, as_arguments, as_collection
 from .clients import Client
 from .dispatch import NOT_HANDLED, Dispatcher, NamespaceMatcher, Unanswered
 from .environs import Environs, environ_of
+from .foreign_emitters import ForeignEmitters
 from .handlers import AckId, HandlerRunner
 from .limits import Limits
 from .members import CONNECTED, CONNECTING, Member
@@ -39,7 +41,8 @@ from .once import Message
 from .once_events import OnceEvents
 from .recorder import Recorder
 from .recovery import Recovery
-from .remote_socket import RemoteSocket
+from .remote_socket import RemoteSocket, SocketFacts
+from .server_side import ServerSide
 
 logger = logging.getLogger("tidegate.server")
 
@@ -49,7 +52,7 @@ LARGE_EVENT_BYTES: Final = 1024
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
-class Server(socketio.AsyncServer):
+class Server(ServerSide, socketio.AsyncServer):
     """A Socket.IO server for asyncio.
 
     Takes what ``socketio.AsyncServer`` takes, the options of ``transports.engine.Engine``, and:
@@ -61,6 +64,9 @@ class Server(socketio.AsyncServer):
       not been away; 0 (the default) keeps none. Every event then has an argument more: see ``docs/recovery.md``.
       ``recovery_max_bytes``: what the messages kept for them may take, all together (64 MiB).
       ``recovery_max_clients``: how many places are kept of clients that are gone (100,000).
+    - ``broker``: the URL of a broker (``gateway.broker_urls``), or a ``gateway.brokers.base.Broker``, by which this
+      server and others are one: see ``docs/cluster.md``. ``broker_limits``: a ``BrokerLimits`` beside a URL.
+      ``foreign_emitters``: a ``gateway.ForeignEmitters``, for those of other libraries.
 
     Raises: TypeError for an unknown option, ValueError for one out of range.
     """
@@ -82,6 +88,9 @@ class Server(socketio.AsyncServer):
         recovery_s: float = 0.0,
         recovery_max_bytes: int = 64 * 1024 * 1024,
         recovery_max_clients: int = 100_000,
+        broker: Broker | str | None = None,
+        broker_limits: BrokerLimits | None = None,
+        foreign_emitters: ForeignEmitters | None = None,
         **engine_options: Any,
     ) -> None:
         if client_manager is None:
@@ -115,6 +124,9 @@ class Server(socketio.AsyncServer):
         self.membership = Membership(self)
         if recovery_s != 0:
             self.manager.recorder = Recorder(self, recovery_s, recovery_max_bytes, recovery_max_clients)
+        self.cluster = None
+        if broker is not None:
+            self.join(broker, broker_limits, foreign_emitters)
         self._max_attachments_bytes = max(self.limits.max_attachments_bytes, self.eio.max_payload_bytes)
 
     def _engineio_server_class(self) -> type[Engine]:
@@ -189,6 +201,7 @@ class Server(socketio.AsyncServer):
         Node server, ``/socketio_path/socket.io.js``.
         """
         self.eio.attach(app, socketio_path)
+        self._run_cluster_with(app)
         if serve_client:
             static_files.attach(app, socketio_path)
 
@@ -210,6 +223,8 @@ class Server(socketio.AsyncServer):
         conflate: Hashable = None,
         timeout: float | None = None,  # noqa: ASYNC109 - of the ack, not of this coroutine
         on_timeout: Callable[[], Any] | None = None,
+        when_down: WhenDown | None = None,
+        durable: bool = False,
     ) -> None:
         """Send an event; see python-socketio. Beyond it:
 
@@ -219,6 +234,10 @@ class Server(socketio.AsyncServer):
           are anything hashable and belong to the namespace; True stands for this event to this room.
           Neither of the two: as ``set_delivery`` says for the room. ``volatile=False``: reliable whatever it says.
         - ``timeout``: after so many seconds ``callback`` is given up, and ``on_timeout()`` called.
+        - ``when_down``: what becomes of it for clients of other nodes while the broker cannot be reached: "wait" (the
+          default), "fail" (``BrokerUnavailableError``) or "drop" (the default if volatile). Those of this node get it
+          at once. ``durable``: other nodes that are cut off read it later, where the broker can keep it.
+          ``ignore_queue``: to clients of this node alone.
         """
         await self.manager.emit(
             event,
@@ -233,6 +252,8 @@ class Server(socketio.AsyncServer):
             conflate=conflate,
             timeout=timeout,
             on_timeout=on_timeout,
+            when_down=when_down,
+            durable=durable,
         )
 
     def set_delivery(self, room: Any, how: str | None, namespace: str | None = None, event: str | None = None) -> None:
@@ -275,7 +296,15 @@ class Server(socketio.AsyncServer):
             if not answer.done():
                 answer.set_result(as_answer(values))
 
-        await self.emit(event, data, to=to or sid, namespace=namespace, callback=answered, timeout=timeout)
+        await self.emit(
+            event,
+            data,
+            to=to or sid,
+            namespace=namespace,
+            callback=answered,
+            timeout=timeout,
+            ignore_queue=ignore_queue,
+        )
         await asyncio.wait((answer,), timeout=timeout)
         if not answer.done():
             raise exceptions.TimeoutError
@@ -292,24 +321,48 @@ class Server(socketio.AsyncServer):
         timeout: float = 60.0,  # noqa: ASYNC109 - part of the answer, not a cancellation
         *,
         except_rooms: Any = None,
+        ignore_queue: bool = False,
     ) -> BroadcastAnswers:
         """Send an event to everybody it is for and gather their acks, for ``timeout`` seconds at most.
 
-        Never raises for clients that do not answer: they are listed in ``missing``.
+        Never raises for clients that do not answer: they are listed in ``missing``. ``ignore_queue``: as for ``emit``.
         """
         arguments = as_arguments(data)
         members = self.manager.select(namespace or "/", to or room, skip_sid, except_rooms)
+        if self.cluster is not None and not ignore_queue:
+            skip = as_collection(skip_sid), as_collection(except_rooms)
+            return await self.cluster.call_all(
+                [event, *arguments], namespace or "/", to or room, *skip, members, timeout
+            )
         gathering = Gathering([member.sid for member in members])
         for member in members:
             self.manager.send_with_ack(member, event, arguments, gathering.pending(member.sid), timeout)
         return await gathering.wait(timeout)
 
     async def fetch_sockets(
-        self, room: Any = None, namespace: str | None = None, except_rooms: Any = None
+        self,
+        room: Any = None,
+        namespace: str | None = None,
+        except_rooms: Any = None,
+        *,
+        local: bool = False,
+        timeout: float = 5.0,  # noqa: ASYNC109 - part of the answer, not a cancellation
     ) -> list[RemoteSocket]:
-        """The connected clients of a room, of several, or of the namespace."""
+        """The connected clients of a room, of several, or of the namespace, on all nodes or with ``local`` on this one.
+
+        Nodes that do not answer within ``timeout`` seconds are left out, which is logged; ``cluster.find_sockets``
+        names them.
+        """
         members = self.manager.select(namespace or "/", room, None, except_rooms)
-        return [RemoteSocket(self, member) for member in members if member.state is CONNECTED]
+        node = None if self.cluster is None else self.eio.worker_id
+        found = [
+            RemoteSocket(self, SocketFacts.of_member(member), node) for member in members if member.state is CONNECTED
+        ]
+        rooms = tuple(as_collection(room))
+        if self.cluster is not None and not local and (rooms or room is None):
+            others = await self.cluster.find_sockets(namespace or "/", rooms, as_collection(except_rooms), timeout)
+            found += [RemoteSocket(self, facts, node_id) for node_id, facts in others.sockets]
+        return found
 
     # -- sessions and requests of clients ----------------------------------------------------------------
 
@@ -320,7 +373,13 @@ class Server(socketio.AsyncServer):
         return member
 
     async def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
-        """The user session. Raises: KeyError for an unknown client."""
+        """The user session; of a client of another node a copy, which ``save_session`` writes back.
+
+        Raises: KeyError for an unknown client. Of another node's: NodeError, BrokerError, and TypeError or ValueError
+            for a session with what cannot leave its process.
+        """
+        if self.cluster is not None and (node_id := self.cluster.owner(sid, namespace)) is not None:
+            return await self.cluster.get_session(node_id, sid, namespace or "/")
         member = self._member(sid, namespace)
         session: dict[str, Any] = member.session.session.setdefault(member.namespace, {})
         if member.place is not None:
@@ -328,7 +387,10 @@ class Server(socketio.AsyncServer):
         return session
 
     async def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
-        """Replace the user session. Raises: KeyError for an unknown client."""
+        """Replace the user session. Raises: as ``get_session``."""
+        if self.cluster is not None and (node_id := self.cluster.owner(sid, namespace)) is not None:
+            await self.cluster.save_session(node_id, sid, session, namespace or "/")
+            return
         member = self._member(sid, namespace)
         member.session.session[member.namespace] = session
         if member.place is not None:
@@ -358,7 +420,15 @@ class Server(socketio.AsyncServer):
 
         Returns when its disconnect handler has run; with ``async_handlers=False`` that may come later, after the
         client's events that wait for their turn. A client that is gone already cannot come back to its place any more.
+        One of another node is disconnected there, unless ``ignore_queue``.
+
+        Raises: NodeError, BrokerError for one of another node.
         """
+        if self.cluster is not None and not ignore_queue:
+            node_id = self.cluster.owner(sid, namespace)
+            if node_id is not None:
+                await self.cluster.disconnect(node_id, sid, namespace or "/")
+                return
         member = self.manager.member(sid, namespace)
         recorder = self.manager.recorder
         if recorder is not None:
@@ -374,6 +444,12 @@ class Server(socketio.AsyncServer):
     async def drain(self, timeout_s: float = 10.0) -> None:
         """Finish handlers that run, tell every client to reconnect and wait until they know; then cut what is left."""
         await self.eio.drain(timeout_s)
+
+    async def shutdown(self) -> None:
+        """Close every session, and leave the cluster. Called by the application's shutdown hook after ``attach``."""
+        await super().shutdown()
+        if self.cluster is not None:
+            await self.cluster.close()
 
     def instrument(
         self,

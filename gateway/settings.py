@@ -17,6 +17,7 @@ here. It is made of these, each of which may import those to its left:
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,10 +27,12 @@ from typing import Any, cast
 from . import setting_docs
 from .setting_kinds import (
     TRANSPORTS,
+    BrokerUrl,
     Choice,
     Duration,
     FilePath,
     Host,
+    ListenAddress,
     Origins,
     Proxies,
     Secret,
@@ -39,6 +42,7 @@ from .setting_kinds import (
     TransportNames,
     UrlPath,
     Whole,
+    WorkerCount,
 )
 from .setting_problems import Problem, SettingsError, did_you_mean
 from .setting_sources import CONFIG_VARIABLE, DEFAULT_FILE, ConfigFile, Source, gather, read_file
@@ -67,11 +71,16 @@ __all__ = [
     "resolve",
 ]
 
+#: Of the cluster's secret.
+MIN_SECRET_CHARACTERS = 16
+
 GROUPS: Mapping[str, str] = {
     "server": "what is served, and where",
+    "workers": "more processes than one, here and on other hosts",
     "transports": "how clients stay connected",
     "limits": "bounds on what clients may cost",
     "recovery": "clients that lose their connection and come back",
+    "cluster": "servers that are one",
     "cors": "which web pages may connect",
     "tls": "HTTPS and wss",
     "log": "what is written to standard error",
@@ -115,6 +124,58 @@ class Settings:
         Duration(0.0),
         "server",
         "Time that clients are given to leave after SIGTERM or SIGINT, before they are cut off",
+    )
+
+    workers: int | str = setting(
+        1, WorkerCount(), "workers", "Processes that share the port, watched and restarted by one more"
+    )
+    worker_timeout_s: float = setting(
+        60.0,
+        Duration(0.0),
+        "workers",
+        "Time that a worker may be held up, or take to start, before it is killed and started again; 0 for no limit",
+    )
+    runtime_dir: Path | None = setting(
+        None,
+        FilePath("a directory"),
+        "workers",
+        "Where workers meet, a directory of our user alone; not set: $RUNTIME_DIRECTORY, else tidegate in "
+        "$XDG_RUNTIME_DIR, else tidegate-UID among the temporary files",
+    )
+    cluster_listen: str | None = setting(
+        None,
+        ListenAddress(),
+        "workers",
+        "Internal address, on which the workers of other hosts pass requests on to those of this one",
+    )
+    cluster_secret: str | None = setting(
+        None,
+        Secret(),
+        "workers",
+        "What all hosts of a cluster know, of 16 characters or more; better not as a flag, which other users can see "
+        "in the process list",
+    )
+    cluster_registry: Path | None = setting(
+        None,
+        FilePath("a JSON file"),
+        "workers",
+        "Which host each worker lives on: a JSON object of worker ids with host:port, read again when it changes; not "
+        "set: as the nodes of the broker tell",
+    )
+    cluster_certfile: Path | None = setting(
+        None,
+        FilePath(),
+        "workers",
+        "Certificate chain that this host shows to the others, and they to it; with cluster_keyfile, encrypts the "
+        "internal address",
+    )
+    cluster_keyfile: Path | None = setting(None, FilePath(), "workers", "Private key of cluster_certfile")
+    cluster_cafile: Path | None = setting(
+        None,
+        FilePath(),
+        "workers",
+        "Authorities that the other hosts' certificates are signed by; not set: cluster_certfile, for one that all "
+        "hosts share",
     )
 
     transports: tuple[str, ...] = setting(
@@ -257,6 +318,14 @@ class Settings:
         "Places kept of clients that are gone; those that have been gone for longest are forgotten first",
     )
 
+    broker: str | None = setting(
+        None,
+        BrokerUrl(),
+        "cluster",
+        "What joins this server with others, or where `tidegate nodes` and its like find them; without one a server is "
+        "alone",
+    )
+
     cors_allowed_origins: str | tuple[str, ...] = setting(
         "same-origin",
         Origins(),
@@ -303,6 +372,16 @@ class Settings:
             return None
         return server_context(self.certfile, self.keyfile, self.keyfile_password)
 
+    @property
+    def worker_count(self) -> int:
+        """Processes that serve clients."""
+        return _cores() if self.workers == "auto" else int(self.workers)
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether one process more watches those that serve."""
+        return self.workers != 1 or self.cluster_listen is not None
+
     def _values(self) -> dict[str, object]:
         return {each.name: getattr(self, each.name) for each in TABLE}
 
@@ -311,6 +390,12 @@ TABLE = Table(Settings, GROUPS)
 SETTINGS = TABLE.rows
 BY_NAME = TABLE.by_name
 in_group = TABLE.in_group
+
+
+def _cores() -> int:
+    """Those that this process may run on, where the platform tells."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _conflicts(values: Mapping[str, object], broken: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -323,6 +408,20 @@ def _conflicts(values: Mapping[str, object], broken: frozenset[str]) -> Iterator
             yield "keyfile", "needs certfile beside it"
         if "keyfile_password" in given and "keyfile" not in given:
             yield "keyfile_password", "needs keyfile, which is not set"
+    yield from _cluster_conflicts(values, broken)
+
+
+def _cluster_conflicts(values: Mapping[str, object], broken: frozenset[str]) -> Iterator[tuple[str, str]]:
+    secret = values["cluster_secret"]
+    if isinstance(secret, str) and len(secret) < MIN_SECRET_CHARACTERS:
+        yield "cluster_secret", f"must have {MIN_SECRET_CHARACTERS} characters or more"
+    if values["cluster_listen"] is not None and secret is None and "cluster_secret" not in broken:
+        yield "cluster_listen", "needs cluster_secret beside it"
+    if (values["cluster_certfile"] is None) != (values["cluster_keyfile"] is None):
+        given, missing = ("certfile", "keyfile") if values["cluster_certfile"] is not None else ("keyfile", "certfile")
+        yield f"cluster_{given}", f"needs cluster_{missing} beside it"
+    elif values["cluster_cafile"] is not None and values["cluster_certfile"] is None:
+        yield "cluster_cafile", "needs cluster_certfile and cluster_keyfile beside it"
 
 
 @dataclass(frozen=True, slots=True)

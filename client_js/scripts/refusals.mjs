@@ -5,10 +5,11 @@ import { readFileSync } from "node:fs";
 const { refusals, retry_after_s } = JSON.parse(readFileSync(0, "utf8"));
 
 // What the error of an application can carry. Of a refused upgrade the engine tells it nothing, and neither does
-// the server of a message that it drops or a connection that it cuts.
+// the server of a message that it drops or a connection that it cuts. The internal address of a cluster has no clients.
 const seen = refusals.filter(
-  ({ ends, status, close_code }) =>
-    ends === "namespace" || ((ends === "request" || ends === "session") && (status !== null || close_code !== null)),
+  ({ name, ends, status, close_code }) =>
+    !name.startsWith("cluster_") &&
+    (ends === "namespace" || ((ends === "request" || ends === "session") && (status !== null || close_code !== null))),
 );
 
 const groups = new Map();

@@ -27,6 +27,7 @@ LAYERS = (
         "transports.protocol.packets",
         "transports.protocol.frames",
         "transports.protocol.http1",
+        "transports.protocol.relaying",
         "transports.protocol.content_coding",
         "transports.protocol.timing_wheel",
         "transports.protocol.lifecycle",
@@ -47,8 +48,12 @@ LAYERS = (
     ("transports.session", "transports.flushing"),
     ("transports.negotiation",),
     ("transports.engine",),
+    ("transports.relaying", "transports.relaying.splice", "transports.relaying.link", "transports.relaying.connection"),
     ("transports.hosts", "transports.hosts.bodies", "transports.hosts.unsent"),
     ("transports.hosts.listener", "transports.hosts.aiohttp"),
+    ("transports.peers", "transports.peers.handover", "transports.peers.links"),
+    ("transports.peers.registry", "transports.peers.greeting", "transports.peers.cluster"),
+    ("transports.peers.forwarder",),
 )
 RANK = {name: rank for rank, name in enumerate(name for line in LAYERS for name in line)}
 
@@ -112,8 +117,18 @@ LIBRARIES = {
         "transports.engine",
         "transports.negotiation",
     },
-    "msgpack": {"gateway.codec"},
+    "msgpack": {
+        "gateway.codec",
+        "gateway.envelope",
+        "gateway.node_messages",
+        "gateway.brokers.core",
+        "gateway.brokers.unix",
+    },
+    "redis": set(),  # docs/design/brokers.md says why
 }
+
+#: What brokers may know beside each other: they are given callbacks, and know neither clients nor rooms.
+BELOW_BROKERS = {"gateway.envelope", "transports.session_ids", "gateway", "transports"}
 
 
 def roots(name: str) -> set[str]:
@@ -157,6 +172,38 @@ def test_library_is_known_to_its_modules_alone(library: str) -> None:
     assert users - LIBRARIES[library] == set(), f"{library} is imported where HOUSE_STYLE does not name it"
 
 
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("gateway.brokers")])
+def test_brokers_know_nothing_of_what_uses_them(name: str) -> None:
+    known = {own for found in imports(name) if (own := own_module(found.name)) is not None}
+    assert {own for own in known if not own.startswith("gateway.brokers")} <= BELOW_BROKERS
+
+
+def test_envelopes_know_no_broker() -> None:
+    assert {own_module(found.name) for found in imports("gateway.envelope")} <= {None}
+
+
+@pytest.mark.parametrize("name", ["gateway.envelope", "gateway.brokers.frames", "gateway.brokers.resp"])
+def test_codecs_between_nodes_know_no_clock_and_no_loop(name: str) -> None:
+    assert not roots(name) & (IMPURE - {"os"})
+
+
+def test_concrete_brokers_are_named_where_urls_are_read_alone() -> None:
+    concrete = {"gateway.brokers.memory", "gateway.brokers.unix", "gateway.brokers.redis"}
+    users = {
+        name
+        for name in modules()
+        if not name.startswith("gateway.brokers") and concrete & {own_module(found.name) for found in imports(name)}
+    }
+    assert users == {"gateway.broker_urls"}
+
+
+@pytest.mark.parametrize(
+    "name", ["gateway.topics", "gateway.encoded_events", "gateway.node_messages", "gateway.foreign_messages"]
+)
+def test_what_nodes_say_is_read_without_clock_and_loop(name: str) -> None:
+    assert not roots(name) & IMPURE
+
+
 def test_web_framework_is_known_to_the_upper_layers_alone() -> None:
     users = {name for name in modules() if "aiohttp" in roots(name) and name.startswith("transports")}
     assert users == {"transports.hosts.aiohttp"}
@@ -185,8 +232,10 @@ def test_no_module_imports_itself_in_a_circle() -> None:
         visit(name, ())
 
 
+#: The libraries first, once for all: they would be most of each import.
 _IMPORT_EACH = """
 import os, sys, traceback
+import aiohttp.web, socketio.admin, socketio.async_admin, msgpack, orjson
 failed = []
 for name in sys.argv[1:]:
     child = os.fork()

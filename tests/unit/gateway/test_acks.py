@@ -96,3 +96,33 @@ def test_call_answers_and_times_out(server: gateway.Server, join: Join, loop: Fa
     with pytest.raises(gateway.TimeoutError):
         task.result()
     assert not client.member().acks, "the ack that was given up is not kept as long as the client stays"
+
+
+def test_open_gathering_waits_for_those_that_are_added(loop: FakeLoop) -> None:
+    gathering = Gathering(["a"], is_open=True)
+    task = loop.create_task(gathering.wait(60))
+    gathering.settle("a", (1,))
+    gathering.settle("early", (2,))
+    gathering.settle("gone", None)
+    gathering.settle("stranger", (9,))
+    loop.settle()
+    assert not task.done()
+    gathering.add(["early", "gone", "n1late", "n2never", "n2neither"])
+    gathering.close()
+    loop.settle()
+    assert not task.done()
+    gathering.give_up("n2")
+    gathering.settle("n1late", ())
+    loop.settle()
+    assert task.result() == BroadcastAnswers({"a": 1, "early": 2, "n1late": None}, ["gone", "n2never", "n2neither"])
+
+
+def test_gathering_of_nobody_ends_at_once_unless_it_is_open(loop: FakeLoop) -> None:
+    assert loop.run(Gathering([]).wait(60)) == BroadcastAnswers({}, [])
+    gathering = Gathering([], is_open=True)
+    task = loop.create_task(gathering.wait(60, ("silent",)))
+    loop.settle()
+    assert not task.done()
+    gathering.close()
+    loop.settle()
+    assert task.result() == BroadcastAnswers({}, [], ("silent",))

@@ -122,6 +122,28 @@ def test_named_server_is_attached_and_named_application_served(module: Any) -> N
     assert create_application(Settings(app=f"{name}:box.inner"))
 
 
+def test_broker_of_the_settings_joins_a_named_application(module: Any) -> None:
+    name = module(
+        "import gateway\nfrom aiohttp import web\n"
+        "server, other, own, third, lone = [gateway.Server() for _ in range(5)]\n"
+        "joined = gateway.Server(broker='memory:own')\n"
+        "app, two, none = web.Application(), web.Application(), web.Application()\n"
+        "server.attach(app)\njoined.attach(app, 'joined')\n"
+        "other.attach(two)\nthird.attach(two, 'third')\nlone.attach(none)\n"
+    )
+    loaded = importlib.import_module(name)
+    own = loaded.joined.cluster
+    create_application(Settings(app=f"{name}:app", broker="memory:settings"))
+    assert loaded.server.cluster is not None
+    assert loaded.joined.cluster is own, "what the code says stands"
+    create_application(Settings(app=f"{name}:own", broker="memory:settings"))
+    assert loaded.own.cluster is not None
+    create_application(Settings(app=f"{name}:none"))
+    assert loaded.lone.cluster is None
+    with pytest.raises(SettingsError, match="2 servers without a broker"):
+        create_application(Settings(app=f"{name}:two", broker="memory:settings"))
+
+
 def test_name_that_leads_nowhere_is_a_problem_of_the_setting(module: Any) -> None:
     name = module("number = 7\n")
     for target, hint in (

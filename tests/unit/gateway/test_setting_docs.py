@@ -27,4 +27,5 @@ def test_the_file_on_the_configuration_page_holds_the_defaults() -> None:
     resolution = resolve({}, {}, ConfigFile(Path("t.toml"), tomllib.loads(example)))
     assert resolution.settings() == Settings()
     unset = {name for name, source in resolution.sources.items() if source.kind == "default"}
-    assert unset == {"app", "certfile", "keyfile", "keyfile_password"}
+    of_cluster = {f"cluster_{name}" for name in ("listen", "secret", "registry", "certfile", "keyfile", "cafile")}
+    assert unset == {"app", "broker", "certfile", "keyfile", "keyfile_password", "runtime_dir"} | of_cluster

@@ -18,6 +18,10 @@ def parse(name: str, raw: object) -> object:
 
 
 GOOD: list[tuple[str, object, object]] = [
+    ("workers", "auto", "auto"),
+    ("workers", "4", 4),
+    ("cluster_listen", "10.0.0.5:7000", "10.0.0.5:7000"),
+    ("cluster_listen", "[fd00::5]:07000", "[fd00::5]:7000"),
     ("port", "0", 0),
     ("port", " 65535 ", 65535),
     ("port", 80, 80),
@@ -56,6 +60,9 @@ GOOD: list[tuple[str, object, object]] = [
     ("trusted_proxies", ["10.0.0.0/8", "10.0.0.0/255.0.0.0"], ("10.0.0.0/8",)),
     ("trusted_proxies", "none", ()),
     ("trusted_proxies", [], ()),
+    ("broker", "redis://:secret@127.0.0.1:6380/2", "redis://:secret@127.0.0.1:6380/2"),
+    ("broker", "unix:/run/tidegate", "unix:/run/tidegate"),
+    ("broker", None, None),
     ("cors_allowed_origins", "same-origin", "same-origin"),
     ("cors_allowed_origins", "*", "*"),
     ("cors_allowed_origins", ["*"], "*"),
@@ -88,6 +95,8 @@ def test_a_good_value_is_understood(name: str, raw: object, value: object) -> No
 
 
 BAD: list[tuple[str, object, str]] = [
+    ("workers", "0", "must be a whole number from 1 to 1024, or auto for one per core, not '0'"),
+    ("cluster_listen", "fd00::5:7000", "must be an address and a port, such as 10.0.0.5:7000 or [fd00::5]:7000"),
     ("port", "65536", "must be a whole number from 0 to 65535, not '65536'"),
     ("port", "-1", "from 0 to 65535"),
     ("port", "80a", "whole number"),
@@ -129,6 +138,11 @@ BAD: list[tuple[str, object, str]] = [
     ("transports", ",", "one or more"),
     ("transports", ["polling", 1], "one or more"),
     ("transports", True, "one or more"),
+    ("broker", "localhost", "a broker is redis://HOST"),
+    ("broker", "http://localhost", "begins with redis://"),
+    ("broker", "unix:", "followed by the directory"),
+    ("broker", "", "must be"),
+    ("broker", 5, "must be"),
     ("cors_allowed_origins", "a.example", "did you mean 'https://a.example'?"),
     ("cors_allowed_origins", "same_origin", "did you mean 'same-origin'?"),
     ("cors_allowed_origins", "https://a.example/", "no path, did you mean 'https://a.example'?"),
@@ -189,6 +203,15 @@ def test_every_kind_has_good_and_bad_examples() -> None:
     kinds = {type(each.kind) for each in SETTINGS}
     assert {type(BY_NAME[name].kind) for name, _, _ in GOOD} == kinds
     assert {type(BY_NAME[name].kind) for name, _, _ in BAD} == kinds
+
+
+def test_password_of_a_broker_is_never_shown() -> None:
+    kind = BY_NAME["broker"].kind
+    for url in ("redis://:secret@h:1/2?prefix=a:", "redis://me:secret@h1,h2", "redis+sentinel://:secret@h/main"):
+        for shown in (kind.show(url), str(kind.plain(url))):
+            assert "secret" not in shown
+            assert shown.replace("********", "secret") == url
+    assert kind.show("unix:/run/tidegate") == "unix:/run/tidegate"
 
 
 @given(st.floats(0.001, 86400.0))

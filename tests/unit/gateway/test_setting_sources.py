@@ -63,7 +63,9 @@ def test_every_setting_can_come_from_every_source(each: object) -> None:
         "app": "a.b:c",
         "certfile": "c.pem",
         "keyfile": "k.pem",
+        "broker": "unix:bus",
         "keyfile_password": "x",
+        "cluster_listen": "10.0.0.5:7000",
     }
     setting = BY_NAME[each.name]  # type: ignore[attr-defined]
     raw = samples.get(setting.name, setting.show(setting.default))
@@ -141,7 +143,7 @@ def test_all_problems_of_all_sources_are_reported_at_once() -> None:
     ("text", "message"),
     [
         ("[sever]\nport = 1", "sever: there is no such table; did you mean 'server'?; tables are server,"),
-        ("[zzz]", "zzz: there is no such table; tables are server, transports, limits, recovery, cors, tls, log"),
+        ("[zzz]", "tables are server, workers, transports, limits, recovery, cluster, cors, tls, log"),
         ("port = 1", "port: belongs under [server]"),
         ("[log]\nport = 1", "[log] port: belongs under [server]"),
         ("log = 'debug'", "log: must be a table, written [log], not a string"),

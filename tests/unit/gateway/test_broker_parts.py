@@ -1,0 +1,229 @@
+"""Parts of brokers that need no network: slots, what was seen, outboxes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from gateway.brokers.base import BrokerConfigError, BrokerLimits, BrokerUnavailableError, new_node_id
+from gateway.brokers.outbox import Entry, Outbox
+from gateway.brokers.redis_keys import Keys, hash_slot
+from gateway.brokers.redis_options import parse_url
+from gateway.brokers.resp import RespError
+from gateway.brokers.seen import CatchUp, Seen
+from gateway.envelope import Envelope, EnvelopeKind
+
+
+@pytest.mark.parametrize(
+    ("key", "slot"),
+    # The first is the test value of the specification's CRC16; the others were asked of a server.
+    [(b"123456789", 0x31C3), (b"foo", 12182), (b"{user1000}.following", 3443), (b"foo{}{bar}", 8363), (b"", 0)],
+)
+def test_slots_are_those_of_redis_cluster(key: bytes, slot: int) -> None:
+    assert hash_slot(key) == slot
+
+
+@pytest.mark.parametrize("topic", ["room", "{", "}", "{}", "a}b{c", "é{x}"])
+def test_stream_lies_where_its_channel_does(topic: str) -> None:
+    keys = Keys(parse_url("redis+cluster://h"))
+    assert hash_slot(keys.stream(topic)) == hash_slot(keys.topic(topic))
+    assert keys.topic_of(keys.topic(topic)) == topic
+    assert keys.topic_of(keys.everybody()) is None
+    assert keys.topic_of(keys.node("n")) is None
+
+
+def test_node_ids_are_short_and_differ() -> None:
+    ids = {new_node_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert {len(found) for found in ids} == {10}
+
+
+def test_limits_that_contradict_each_other_are_refused() -> None:
+    for wrong in ({"max_message_bytes": 0}, {"max_message_bytes": 1 << 30}, {"max_outbox_bytes": 1000}, {"lease_s": 0}):
+        with pytest.raises(BrokerConfigError):
+            BrokerLimits(**wrong)  # type: ignore[arg-type]
+
+
+def envelope(sequence: int, sender: str = "a", lane: int = 1, reference: int = 0) -> Envelope:
+    return Envelope(EnvelopeKind.PUBLICATION, sender, lane, sequence, reference)
+
+
+ROOM = b"room"
+
+
+def test_what_is_sent_again_is_known() -> None:
+    seen = Seen()
+    assert [seen.is_new(envelope(number), ROOM) for number in (1, 2, 5, 3, 4, 5, 6)] == [True] * 3 + [False] * 3 + [
+        True
+    ]
+    assert seen.is_new(envelope(1, "b"), ROOM)
+    assert seen.is_new(envelope(1, lane=2), ROOM)
+    assert seen.is_new(envelope(0), ROOM)
+    assert seen.is_new(envelope(0), ROOM)
+
+
+def test_lanes_are_forgotten_oldest_first_and_the_newest_kept() -> None:
+    seen = Seen()
+    for lane in range(20_001):
+        assert seen.is_new(envelope(1, lane=lane), ROOM)
+    assert not seen.is_new(envelope(1, lane=20_000), ROOM)
+    assert seen.is_new(envelope(1, lane=0), ROOM)
+
+
+def test_copies_of_one_publication_count_once() -> None:
+    seen = Seen()
+    assert [seen.is_first_copy(envelope(1, reference=7)) for _ in range(3)] == [True, False, False]
+    assert seen.is_first_copy(envelope(1, "b", reference=7))
+    for number in range(8, 8 + 4096):
+        assert seen.is_first_copy(envelope(1, reference=number))
+    assert seen.is_first_copy(envelope(1, reference=7)), "long ago"
+
+
+def test_catching_up_leaves_out_what_came_and_what_was_read() -> None:
+    seen, catch_up = Seen(), CatchUp()
+    seen.is_new(envelope(5), ROOM)
+    read = [catch_up.is_new(seen, envelope(number), ROOM) for number in (4, 5, 9, 9, 7)]
+    assert read == [False, False, True, False, True]
+    # A live message may be older than one that was read of another topic.
+    assert catch_up.is_new(seen, envelope(8), ROOM)
+    assert not catch_up.is_new(seen, envelope(7), ROOM)
+    catch_up.settle(seen)
+    assert [seen.is_new(envelope(number), ROOM) for number in (8, 9, 10)] == [False, False, True]
+
+
+def caught_up(seen: Seen, *read: tuple[int, bytes]) -> None:
+    catch_up = CatchUp()
+    for sequence, channel in read:
+        assert catch_up.is_new(seen, envelope(sequence), channel)
+        assert not catch_up.is_new(seen, envelope(sequence), channel)
+    catch_up.settle(seen)
+
+
+def test_what_was_read_ahead_comes_once_and_what_lies_between_too() -> None:
+    seen = Seen()
+    assert seen.is_new(envelope(1), b"plain")
+    caught_up(seen, (3, b"durable"), (5, b"durable"))
+    came = [n for n in range(1, 8) if seen.is_new(envelope(n), b"durable" if n in (3, 5) else b"plain")]
+    assert came == [2, 4, 6, 7]
+    assert not any(seen.is_new(envelope(n), b"plain") for n in range(1, 8))
+
+
+def test_what_is_older_than_what_was_read_of_its_channel_is_dropped() -> None:
+    seen = Seen()
+    caught_up(seen, (3, b"room"), (9, b"other"))
+    assert [n for n in (1, 2, 4) if seen.is_new(envelope(n), b"room")] == [4]
+
+
+def test_what_was_read_is_not_read_again() -> None:
+    seen = Seen()
+    caught_up(seen, (3, b"room"))
+    again = CatchUp()
+    assert not again.is_new(seen, envelope(3), b"room")
+    assert seen.is_new(envelope(4), b"room")
+    assert not again.is_new(seen, envelope(4), b"room")
+
+
+def test_too_much_read_ahead_takes_the_rest_for_lost() -> None:
+    seen = Seen()
+    caught_up(seen, *((n, b"durable") for n in range(2, 50_000, 2)))
+    assert not seen.is_new(envelope(49_997), b"plain")
+    assert seen.is_new(envelope(49_999), b"plain")
+
+
+class Box:
+    """An outbox, and what it refused."""
+
+    def __init__(self, max_bytes: int = 2000) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.refused: list[tuple[Entry, str]] = []
+        self.outbox = Outbox(max_bytes, self.dropped, lambda entry, reason: self.refused.append((entry, reason)))
+
+    def put(self, name: bytes, deadline: float = 1e9, *, is_awaited: bool = False) -> Entry:
+        entry = Entry(name, EnvelopeKind.PUBLICATION, b"", deadline)
+        if is_awaited:
+            entry.future = asyncio.get_running_loop().create_future()
+        self.outbox.put(entry)
+        return entry
+
+
+async def test_what_was_not_answered_goes_first_again_under_its_number() -> None:
+    box = Box()
+    entries = [box.put(name) for name in (b"1", b"2", b"3")]
+    taken = [box.outbox.take(), box.outbox.take()]
+    assert taken == entries[:2]
+    entries[0].reply(1)
+    box.outbox.give_back([entries[1]])
+    assert [box.outbox.take(), box.outbox.take(), box.outbox.take()] == [entries[1], entries[2], None]
+    assert [entry.sequence for entry in entries] == [1, 2, 3]
+    for entry in entries[1:]:
+        entry.reply(0)
+    assert box.outbox.nbytes == 0
+    assert len(box.outbox) == 0
+
+
+async def test_refusal_of_the_connection_keeps_the_entry_and_another_answers_it() -> None:
+    box = Box()
+    first, second = box.put(b"1", is_awaited=True), box.put(b"2", is_awaited=True)
+    box.outbox.take()
+    first.reply(RespError("READONLY You can't write against a read only replica."))
+    assert box.refused[0][0] is first
+    box.outbox.give_back([first])
+    assert box.outbox.take() is first
+    first.reply(3)
+    box.outbox.take()
+    second.reply(RespError("OOM command not allowed"))
+    assert first.future is not None
+    assert second.future is not None
+    assert await first.future == 3
+    with pytest.raises(RespError, match="OOM"):
+        await second.future
+
+
+async def test_what_waited_too_long_is_given_up_and_counted() -> None:
+    box = Box()
+    box.put(b"1", 10.0)
+    waited = box.put(b"2", 11.0, is_awaited=True)
+    box.put(b"3", 20.0)
+    box.outbox.expire(15.0)
+    assert box.dropped == {"expired": 1}
+    assert waited.future is not None
+    with pytest.raises(BrokerUnavailableError) as error:
+        await waited.future
+    assert not error.value.is_maybe_published
+    assert len(box.outbox) == 1
+
+
+async def test_withdrawn_entry_is_not_sent() -> None:
+    box = Box()
+    first, second = box.put(b"1"), box.put(b"2")
+    box.outbox.withdraw(first)
+    box.outbox.withdraw(first)
+    assert box.outbox.take() is second
+    box.outbox.withdraw(second)
+    assert box.outbox.nbytes == 0
+    second.reply(1)
+    assert box.outbox.nbytes == 0
+    assert box.outbox.in_flight == 0
+
+
+async def test_those_who_wait_for_room_are_served_in_their_order() -> None:
+    box = Box(max_bytes=600)
+    for name in (b"1", b"2"):
+        box.put(name)
+    loop = asyncio.get_running_loop()
+    waiting = [Entry(name, EnvelopeKind.PUBLICATION, b"", loop.time() + 60) for name in (b"3", b"4", b"5")]
+    tasks = [asyncio.create_task(box.outbox.put_when_room(entry)) for entry in waiting]
+    await asyncio.sleep(0)
+    assert not box.outbox.has_room(1), "nobody may overtake"
+    order = []
+    for _ in range(5):
+        entry = box.outbox.take()
+        while entry is None:
+            await asyncio.sleep(0)
+            entry = box.outbox.take()
+        order.append(entry.channel)
+        entry.reply(1)
+    await asyncio.gather(*tasks)
+    assert order == [b"1", b"2", b"3", b"4", b"5"]
