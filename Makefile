@@ -4,7 +4,7 @@ PORT ?= 8000
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench sizes profile fuzz soak client clean
+.PHONY: help run test check bench bench-scaling sizes profile fuzz soak chaos client clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ check: .venv/.dev ## Lint and types
 bench: .venv/.dev ## Side-by-side benchmarks against the peers, as tables (BENCH="--quick --runs 5")
 	scripts/bench $(BENCH)
 
+bench-scaling: .venv/.dev ## Two nodes over Redis, workers, forwarded polls, beside Node's adapters (SCALING="--runs 5 --markdown")
+	scripts/bench --scaling $(SCALING)
+
 sizes: ## The size of the browser client beside those of others
 	scripts/sizes
 
@@ -48,8 +51,11 @@ fuzz: .venv/.fuzz ## Search for inputs that break a promise (FUZZ_S=60 for each 
 soak: .venv/.dev ## Clients that come, misbehave and go, against one server that must lose nothing (SOAK_S=180)
 	.venv/bin/python -m tests.soak --seconds $(or $(SOAK_S),180) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
+chaos: .venv/.dev ## Two hosts of workers whose processes, Redis and network fail, and clients that count (CHAOS_S=120)
+	.venv/bin/python -m tests.chaos --seconds $(or $(CHAOS_S),120) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
+
 client: ## Build the browser client into gateway/static
 	scripts/client
 
 clean: ## Remove what the other targets made
-	rm -rf .venv .fuzz build dist node_modules client_js/node_modules client_js/dist client_js/build tests/conformance/node_modules benchmarks/build benchmarks/node_modules benchmarks/bun/node_modules benchmarks/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .fuzz build dist node_modules client_js/node_modules client_js/dist client_js/build tests/conformance/node_modules benchmarks/build benchmarks/node_modules benchmarks/bun/node_modules benchmarks/clients/node_modules benchmarks/peers/node_cluster/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -85,7 +85,10 @@ static void append(buffer *b, const char *p, size_t n) {
     memcpy(b->p + b->n, p, n);
     b->n += n;
 }
-static int port_of(const client *c) { return c->publisher && o_pub_port ? o_pub_port : o_port; }
+static int port_of(const client *c) {
+    if (c->publisher && o_pub_port) return o_pub_port;
+    return o_second_port && c->id % 2 ? o_second_port : o_port;
+}
 
 /* sockets.h */
 static void client_lost(client *c, const char *why);

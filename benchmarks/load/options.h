@@ -12,7 +12,7 @@ static const char *const TRANSPORTS[] = {"websocket", "polling", "xhr-streaming"
 static const char *const MODES[] = {"connect", "idle", "echo", "broadcast", NULL};
 
 static const char *o_host = "127.0.0.1", *o_path = "/socket.io/", *o_label = "";
-static int o_port = 5000, o_pub_port = 0, o_clients = 100, o_source_ips = 4, o_concurrency = 64;
+static int o_port = 5000, o_pub_port = 0, o_second_port = 0, o_warmup_broadcasts = 0, o_clients = 100, o_source_ips = 4, o_concurrency = 64;
 static int o_transport = WEBSOCKET, o_pub_transport = WEBSOCKET, o_mode = BROADCAST;
 static int o_window = 4, o_inflight = 1, o_payload = 64, o_base = 100;
 static int o_server_pid = 0, o_server_core = -1;
@@ -20,12 +20,13 @@ static const char *o_side_event = "echo";
 static int o_side = 0, o_side_payload = 64, o_side_inflight = 1;
 static int o_close = 0, o_stream_ack = 0, o_deflate = 0, o_rows = 0, o_announce = 0, o_verbose = 0;
 static double o_side_rate = 0;
-static double o_seconds = 5, o_warmup = 1, o_drain = 5, o_rate = 0, o_stall = 5, o_connect_deadline = 120;
+static double o_seconds = 5, o_warmup = 1, o_drain = 5, o_settle = 0, o_rate = 0, o_stall = 5, o_connect_deadline = 120;
 
 static const char USAGE[] =
 "sioload [options]\n"
 "  --host A --port P --path /socket.io/   where the server is (IPv4 address)\n"
 "  --pub-port P          the publisher connects here instead (another gateway process)\n"
+"  --second-port P       every second client connects here instead\n"
 "  --mode connect|idle|echo|broadcast\n"
 "  --transport websocket|polling|xhr-streaming\n"
 "  --pub-transport ...   publisher's transport (websocket)\n"
@@ -36,6 +37,8 @@ static const char USAGE[] =
 "  --concurrency C       connects under way at once (64)\n"
 "  --connect-deadline T  give up connecting after T seconds (120)\n"
 "  --seconds T --warmup S --drain S       measured / before / after (5 / 1 / 5)\n"
+"  --warmup-broadcasts N the warm-up also lasts until so many were published (0)\n"
+"  --settle S            wait between the last connect and the first message (0)\n"
 "  --payload B           bytes of payload (64)\n"
 "  --rows                broadcast: fill the payload with records as JSON, not with letters (256 bytes or more)\n"
 "  --inflight K          echo: round trips in flight per client (1)\n"
@@ -57,6 +60,8 @@ static const char USAGE[] =
 typedef enum { TEXT, INT, REAL, FLAG, TRANSPORT, MODE } option_kind;
 static const struct { const char *name; option_kind kind; void *to; } OPTIONS[] = {
     {"host", TEXT, &o_host}, {"port", INT, &o_port}, {"path", TEXT, &o_path}, {"pub-port", INT, &o_pub_port},
+    {"second-port", INT, &o_second_port}, {"settle", REAL, &o_settle},
+    {"warmup-broadcasts", INT, &o_warmup_broadcasts},
     {"mode", MODE, &o_mode}, {"transport", TRANSPORT, &o_transport}, {"pub-transport", TRANSPORT, &o_pub_transport},
     {"stream-ack", FLAG, &o_stream_ack}, {"deflate", FLAG, &o_deflate}, {"rows", FLAG, &o_rows},
     {"clients", INT, &o_clients}, {"source-ips", INT, &o_source_ips},

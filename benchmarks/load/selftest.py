@@ -383,6 +383,36 @@ async def clean_broadcast(report: Report, name: str, *options: str) -> None:
     report.check(f"{name}: something was delivered", d["deliveries"] > 0, True)
 
 
+async def long_warmup(report: Report) -> None:
+    d = await load(FaultyServer(faulty=False), *BROADCAST, "--rate", "40", "--warmup-broadcasts", "60")
+    report.check("warm-up of 60 broadcasts: published beside the 2 s at 40", d["published"] - 80 >= 59, True)
+    report.check("warm-up of 60 broadcasts: measured 2 s", d["seconds"] < 2.5, True)
+
+
+async def second_port(report: Report) -> None:
+    """One server at two ports: every second client and the publisher come to the second."""
+    server, came = FaultyServer(faulty=False), [0, 0]
+
+    async def listen(place: int) -> tuple[asyncio.Server, int]:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            came[place] += 1
+            await server.serve(reader, writer)
+
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
+        return listening, listening.sockets[0].getsockname()[1]
+
+    second, port = await listen(1)
+    first, first_port = await listen(0)
+    options = ["--port", str(first_port), "--second-port", str(port), "--pub-port", str(port), "--rate", "40"]
+    process = await asyncio.create_subprocess_exec(LOAD, *BROADCAST, *options, stdout=asyncio.subprocess.PIPE)
+    d = json.loads((await process.communicate())[0])
+    first.close()
+    second.close()
+    await server.close()
+    report.check("second port: clients", came, [10, 11])
+    report.check("second port: missing", d["missing"], 0)
+
+
 async def main() -> int:
     report = Report()
     stream = ("--transport", "xhr-streaming")
@@ -393,6 +423,8 @@ async def main() -> int:
     await faulty_broadcast(report, "compressed rows", "--deflate", "--rows", "--payload", "1024")
     await broken_compression(report)
     await side_calls(report)
+    await long_warmup(report)
+    await second_port(report)
     await floor(report)
     await floor(report, "--coalesce")
     await faulty_broadcast(report, "polling", "--transport", "polling")

@@ -235,6 +235,11 @@ static double traffic(usage *from, usage *to) {
     send_first();
     for (;;) {
         t = now();
+        if (phase == WARMUP && next_seq < (uint64_t)o_warmup_broadcasts && t + SEC / 20 >= window_from) {
+            uint64_t more = t + SEC / 10 - window_from;   /* before it is reached: what comes from then on is counted */
+            window_from += more;
+            window_to += more;
+        }
         if (phase == WARMUP && t >= window_from) {
             announce("measuring");
             sample_now(from);
@@ -308,6 +313,7 @@ static int run_traffic(int got) {
         printf(",\"error\":\"not connected\"}\n");
         return 1;
     }
+    run_for(o_settle);
     double seconds = traffic(&from, &to);
     put("payload", o_payload, 0);
     put("seconds", seconds, 3);

@@ -116,27 +116,27 @@ def running(peer: Peer, core: int, options: tuple[str, ...] = ()) -> Iterator[Ru
     """`peer` with `options`, listening on a free port, pinned to `core`; it has ended when the block is left."""
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
         log = Path(folder) / "log"
-        port = _free_port()
+        port = free_port()
         # taskset executes the command in its own place, so the pid is the server's.
         command = ["taskset", "-c", str(core), *peer.command, *options, str(port)]
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         started = RunningPeer(port, process, log)
         try:
-            _wait_until_listening(started)
+            wait_until_listening(started)
             yield started
         finally:
-            _end(process)
+            end(process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port: int = s.getsockname()[1]
         return port
 
 
-def _wait_until_listening(peer: RunningPeer) -> None:
+def wait_until_listening(peer: RunningPeer) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         peer.check_alive()
@@ -148,7 +148,7 @@ def _wait_until_listening(peer: RunningPeer) -> None:
     raise PeerError(f"not listening after {START_TIMEOUT_S} s")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(STOP_TIMEOUT_S)
