@@ -4,8 +4,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { gzipSync } from "node:zlib";
-import { build } from "esbuild";
+import { gzipSizeOf, gzipped } from "../../client_js/scripts/sizes.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const client = fileURLToPath(new URL("../../client_js", import.meta.url));
@@ -44,25 +43,7 @@ const CLIENTS = [
   },
 ];
 
-const gzip = (bytes) => gzipSync(bytes, { level: 9 }).length;
 const show = (bytes) => (bytes === undefined ? "–" : `${(bytes / 1024).toFixed(1)} KB`);
-
-async function bundle({ code, root = here }) {
-  if (!code) return undefined;
-  const { outputFiles } = await build({
-    absWorkingDir: root,
-    stdin: { contents: code, resolveDir: root, loader: "ts" },
-    bundle: true,
-    minify: true,
-    format: "esm",
-    platform: "browser",
-    target: "es2022",
-    legalComments: "none",
-    write: false,
-    logLevel: "error",
-  });
-  return gzip(outputFiles[0].contents);
-}
 
 function version({ name, root }) {
   const file = root ? join(root, "package.json") : join(modules, name, "package.json");
@@ -71,6 +52,7 @@ function version({ name, root }) {
 
 console.log("| client | published file | import, bundled | brings |\n| --- | --- | --- | --- |");
 for (const each of CLIENTS) {
-  const file = each.file && gzip(readFileSync(each.file));
-  console.log(`| ${each.name} ${version(each)} | ${show(file)} | ${show(await bundle(each))} | ${each.has} |`);
+  const file = each.file && gzipped(readFileSync(each.file));
+  const bundled = each.code && (await gzipSizeOf(each.root ?? here, each.code, { logLevel: "error" }));
+  console.log(`| ${each.name} ${version(each)} | ${show(file)} | ${show(bundled)} | ${each.has} |`);
 }

@@ -16,8 +16,6 @@ export interface Contract {
   readonly channels?: object;
 }
 
-type AnyEvents = Record<string, (...args: never[]) => unknown>;
-
 /** One part of a contract, or `Default` where the contract leaves it out. */
 type Part<C, Name extends keyof Contract, Default> = C extends { readonly [N in Name]: infer P extends object }
   ? P
@@ -38,5 +36,3 @@ export type AnswerOf<Event> = Event extends (...args: never[]) => infer R ? Awai
 export type HandlerOf<Event> = Event extends (...args: infer A) => infer R
   ? (...args: A) => R | Promise<Awaited<R>>
   : never;
-
-export type { AnyEvents };
