@@ -10,7 +10,7 @@ import net from "node:net";
  * - `webSocketLifeMs`: how long a connection that was upgraded lasts before it breaks off.
  * - `isDown`: new connections break off at once.
  *
- * `breakAll()` breaks every connection there is.
+ * `breakAll()` breaks every connection there is, and says how many.
  */
 export async function startProxy(target, hooks = {}) {
   const { hostname, port } = new URL(target);
@@ -79,7 +79,9 @@ export async function startProxy(target, hooks = {}) {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   proxy.url = `http://127.0.0.1:${server.address().port}`;
   proxy.breakAll = () => {
+    const count = sockets.size;
     for (const socket of sockets) socket.destroy();
+    return count;
   };
   proxy.close = () => {
     proxy.breakAll();
