@@ -26,7 +26,7 @@ class Entry:
     """Something to publish. ``future`` gets the server's reply, where somebody waits for it.
 
     channel, stream: where it goes; a stream only for what is durable
-    sequence: given when it is put into an outbox, and kept when it is sent again
+    lane, sequence: given when it is put into an outbox, and kept when it is sent again, be it from another one
     deadline: loop time; after it nobody may send it any more
     """
 
@@ -39,6 +39,7 @@ class Entry:
         "is_withdrawn",
         "is_written",
         "kind",
+        "lane",
         "nbytes",
         "outbox",
         "reference",
@@ -64,6 +65,7 @@ class Entry:
         self.extra = extra
         self.stream = stream
         self.nbytes = len(body) + len(channel) + _ENTRY_BYTES
+        self.lane = 0
         self.sequence = 0
         self.future: asyncio.Future[int] | None = None
         self.is_written = False
@@ -79,11 +81,15 @@ class Entry:
 class Outbox:
     """Entries in the order in which they were put.
 
+    lane: of what it sends, whichever connection that goes over
     on_refused: the connection is of no use any more. The entry counts as in flight yet: it is to be given back, and
         all those behind it with it
     """
 
-    def __init__(self, max_bytes: int, dropped: Counter[str], on_refused: Callable[[Entry, str], object]) -> None:
+    def __init__(
+        self, lane: int, max_bytes: int, dropped: Counter[str], on_refused: Callable[[Entry, str], object]
+    ) -> None:
+        self.lane = lane
         self.max_bytes = max_bytes
         self.nbytes = 0
         self.unsent: deque[Entry] = deque()
@@ -102,8 +108,9 @@ class Outbox:
         return self.nbytes + nbytes <= self.max_bytes and not self._turn.locked()
 
     def put(self, entry: Entry) -> None:
-        self._sequence += 1
-        entry.sequence = self._sequence
+        if not entry.is_written:
+            self._sequence += 1
+            entry.lane, entry.sequence = self.lane, self._sequence
         entry.outbox = self
         self.nbytes += entry.nbytes
         self.unsent.append(entry)
@@ -164,17 +171,19 @@ class Outbox:
                 self._release(entry)
                 self._give_up(entry, "expired", "it waited too long in the outbox")
 
-    def take_all(self) -> list[Entry]:
-        """Everything that is unsent, to be put somewhere else."""
-        taken = [entry for entry in self.unsent if not entry.is_withdrawn]
-        self.unsent.clear()
+    def take_where(self, condition: Callable[[Entry], bool]) -> list[Entry]:
+        """What is unsent and so, to be put somewhere else."""
+        taken = [entry for entry in self.unsent if not entry.is_withdrawn and condition(entry)]
+        if taken:
+            gone = set(map(id, taken))
+            self.unsent = deque(entry for entry in self.unsent if id(entry) not in gone)
         for entry in taken:
             self._release(entry)
             entry.outbox = None
         return taken
 
     def give_all_up(self, cause: str, reason: str) -> None:
-        for entry in self.take_all():
+        for entry in self.take_where(lambda entry: True):
             self._give_up(entry, cause, reason)
 
     def _give_up(self, entry: Entry, cause: str, reason: str) -> None:

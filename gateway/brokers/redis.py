@@ -34,7 +34,7 @@ from .redis_options import Address, RedisOptions, parse_url
 from .redis_scripts import REGISTER
 from .redis_topology import ClusterTopology, SentinelTopology, SingleTopology, Topology
 from .resp import RespError
-from .seen import CatchUp, Seen
+from .seen import CatchUp, SeenInChannels, SeenInLanes
 
 #: What a server says of itself may be longer than a message.
 _MIN_STRING_BYTES: Final = 1024 * 1024
@@ -58,7 +58,7 @@ class RedisBroker(BrokerCore):
         self.options = parse_url(url) if isinstance(url, str) else url
         self.keys = Keys(self.options)
         self._tls: ssl.SSLContext | None = self.options.ssl_context()
-        self._seen = Seen()
+        self._seen = SeenInChannels() if self.options.mode == "cluster" else SeenInLanes()
         self._several = itertools.count(1)
         self._topology: Topology | None = None
         self._all_links: set[RedisLink] = set()
@@ -141,16 +141,28 @@ class RedisBroker(BrokerCore):
                     link.adopt(topic, former[0])
                 else:
                     link.topics.add(topic)
-        for former_link in self._all_links:
-            for entry in former_link.outbox.take_all():
-                topology.link_of(entry.channel).outbox.put(entry)
+        for link in self._all_links:
+            self.link_located(link)
         for link in self._all_links - set(topology.links):
-            self._spawn(link.close())
+            self._spawn(self._retire(link))
         self._all_links = set(topology.links)
         for link in topology.links:
             if link in changed:
                 link.restart("slots have moved")
             link.start()
+
+    async def _retire(self, link: RedisLink) -> None:
+        """Other masters serve its slots. What it had sent without an answer goes to them."""
+        await link.end()
+        self.link_located(link)
+
+    def link_located(self, link: RedisLink) -> None:
+        """Take what waits in its outbox to the links that serve it now; most often, that is where it is."""
+        link_of = self._links().link_of
+        for entry in link.outbox.take_where(lambda entry: link_of(entry.channel) is not link):
+            other = link_of(entry.channel)
+            other.outbox.put(entry)
+            other.wake()
 
     # -- health ----------------------------------------------------------------------------------------
 
@@ -255,11 +267,7 @@ class RedisBroker(BrokerCore):
             if envelope.kind is EnvelopeKind.REQUEST:
                 self._request_came_back(envelope.reference)
             return
-        if catch_up is None:
-            is_new = self._seen.is_new(envelope, channel)
-        else:
-            is_new = catch_up.is_new(self._seen, envelope, channel)
-        if not is_new:
+        if not self._seen.is_new(envelope, channel, catch_up):
             self.counters.duplicates += 1
             return
         kind = envelope.kind
@@ -283,21 +291,21 @@ class RedisBroker(BrokerCore):
 
     def missed(self, topic: str, envelope: Envelope, catch_up: CatchUp) -> bool:
         """Of a stream: whether it had not come."""
-        if envelope.sender == self.node.id or not catch_up.is_new(self._seen, envelope, self.keys.topic(topic)):
+        if envelope.sender == self.node.id or not self._seen.is_new(envelope, self.keys.topic(topic), catch_up):
             return False
         self._deliver(topic, envelope)
         return True
 
     def settle(self, catch_up: CatchUp) -> None:
-        catch_up.settle(self._seen)
+        self._seen.settle(catch_up)
 
     # -- what goes -------------------------------------------------------------------------------------
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self.limits.publish_timeout_s
 
-    def encode(self, entry: Entry, lane: int) -> bytes:
-        return self._envelope(entry.kind, lane, entry.sequence, entry.reference, entry.extra, entry.body)
+    def encode(self, entry: Entry) -> bytes:
+        return self._envelope(entry.kind, entry.lane, entry.sequence, entry.reference, entry.extra, entry.body)
 
     def _subscribe(self, topic: str) -> None:
         if self._topology is not None:

@@ -55,13 +55,15 @@ class Owner(Protocol):
 
     def open_envelope(self, data: bytes) -> Envelope | None: ...
 
-    def encode(self, entry: Entry, lane: int) -> bytes: ...
+    def encode(self, entry: Entry) -> bytes: ...
 
     def missed(self, topic: str, envelope: Envelope, catch_up: CatchUp) -> bool: ...
 
     def settle(self, catch_up: CatchUp) -> None: ...
 
     def link_changed(self, link: RedisLink) -> None: ...
+
+    def link_located(self, link: RedisLink) -> None: ...
 
     def link_gap(self, gap: Gap) -> None: ...
 
@@ -90,11 +92,10 @@ class RedisLink:
         self.owner = owner
         self.options = owner.options
         self.tag = tag
-        self.lane = secrets.randbits(48)
         self.topics: set[str] = set()
         #: Channels beside topics: of the node, of all nodes.
         self.own_channels: list[bytes] = []
-        self.outbox = Outbox(owner.limits.max_outbox_bytes, owner.counters.dropped, self._refused)
+        self.outbox = Outbox(secrets.randbits(48), owner.limits.max_outbox_bytes, owner.counters.dropped, self._refused)
         self.health = HealthState(lambda: owner.link_changed(self), "connecting")
         self.is_up = False
         self.address: Address | None = None
@@ -113,6 +114,8 @@ class RedisLink:
         self._is_flushing = False
         self._touched: dict[str, None] = {}
         self._subscribed: set[bytes] = set()
+        #: Channels that were asked to end, in the order in which the answers come.
+        self._ending: deque[bytes] = deque()
         #: Subscriptions in effect that are not caught up with by a mark yet: how many confirmations they need.
         self._fresh: deque[tuple[int, list[str]]] = deque()
         self._asked = 0
@@ -128,7 +131,12 @@ class RedisLink:
             self._task = asyncio.get_running_loop().create_task(self._supervise())
 
     async def close(self, last_words: Iterable[Entry] = ()) -> None:
-        """Send what waits, for a moment at most, and end."""
+        """Send what waits, for a moment at most, and give up the rest."""
+        await self.end(last_words)
+        self.outbox.give_all_up("closed", "the broker was closed")
+
+    async def end(self, last_words: Iterable[Entry] = ()) -> None:
+        """Send what waits, for a moment at most. The rest remains in the outbox."""
         if self.is_up:
             for entry in last_words:
                 self.publish(entry)
@@ -143,7 +151,6 @@ class RedisLink:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         self._end_session("closed")
-        self.outbox.give_all_up("closed", "the broker was closed")
 
     async def _supervise(self) -> None:
         attempt = 0
@@ -219,6 +226,7 @@ class RedisLink:
         # Only now: having looked at a Cluster may have ended this session before it began.
         self._lost.clear()
         self._lost_reason = ""
+        self.owner.link_located(self)
         self._confirmation.clear()
         commands = await self._connect_to(self.address, "publisher")
         self._commands = commands
@@ -241,6 +249,7 @@ class RedisLink:
         await self._round_trip()
         if self._lost_at is not None:
             await self._settle()
+            self._check_alive()
         self._lost_at = None
         self.is_up = True
         self._flush()
@@ -257,16 +266,19 @@ class RedisLink:
                     await self._lost.wait()
             except TimeoutError:
                 pass
-            if self._lost.is_set():
-                raise ConnectionLost(self._lost_reason)
+            self._check_alive()
             self.outbox.expire(asyncio.get_running_loop().time())
             await self._round_trip()
             async with asyncio.timeout(self.options.connect_timeout_s):
                 current = await self._locate(self)
-            if self._lost.is_set():
-                raise ConnectionLost(self._lost_reason)
+            self._check_alive()
             if current != server.address:
                 raise ConnectionLost(f"the master is {current} now")
+
+    def _check_alive(self) -> None:
+        """Raises: ConnectionLost where the session has ended while it waited for something that came all the same."""
+        if self._lost.is_set():
+            raise ConnectionLost(self._lost_reason)
 
     async def _ask_server(self, address: Address) -> Server:
         info = await self.call("INFO")
@@ -302,7 +314,7 @@ class RedisLink:
         entry = Entry(self._canary_channel, EnvelopeKind.CANARY, b"", began, reference)
         time = self.call("TIME")
         role = self.call("ROLE")
-        sent = self.call(self.owner.keys.verb, self._canary_channel, self.owner.encode(entry, 0))
+        sent = self.call(self.owner.keys.verb, self._canary_channel, self.owner.encode(entry))
         try:
             async with asyncio.timeout(self.options.canary_timeout_s):
                 seconds, microseconds = await time
@@ -314,6 +326,7 @@ class RedisLink:
             raise ConnectionLost(f"{which} within {self.options.canary_timeout_s:g} s") from None
         finally:
             self._canary = None
+        self._check_alive()
         self.round_trip_s = loop.time() - began
         if is_mark:
             self.stream.mark_all(int(seconds) * 1000 + int(microseconds) // 1000, began)
@@ -326,7 +339,7 @@ class RedisLink:
 
     @property
     def _canary_channel(self) -> bytes:
-        return self.owner.keys.canary(self.tag, self.lane)
+        return self.owner.keys.canary(self.tag, self.outbox.lane)
 
     @property
     def _control(self) -> bytes:
@@ -367,6 +380,7 @@ class RedisLink:
             elif topic not in self.topics and channel in self._subscribed:
                 remove.append(channel)
                 self._subscribed.discard(channel)
+        self._ending.extend(remove)
         self._write_subscriptions(self.owner.keys.unsubscribe_verb, remove)
         self._write_subscriptions(self.owner.keys.subscribe_verb, [self.owner.keys.topic(topic) for topic in add])
         if add:
@@ -375,6 +389,7 @@ class RedisLink:
     def _subscribe_all(self) -> None:
         self._touched.clear()
         self._fresh.clear()
+        self._ending.clear()
         self._asked = self._confirmed = 0
         channels = [self._control, self._canary_channel, *self.own_channels, *map(self.owner.keys.topic, self.topics)]
         self._subscribed = set(channels)
@@ -391,10 +406,10 @@ class RedisLink:
 
     async def _all_confirmed(self) -> None:
         while self._confirmed < self._asked:
-            if self._lost_reason:
-                raise ConnectionLost(self._lost_reason)
+            self._check_alive()
             self._confirmation.clear()
             await self._confirmation.wait()
+        self._check_alive()
 
     def moved(self) -> None:
         """Something has happened that ``synced`` may wait for."""
@@ -423,14 +438,23 @@ class RedisLink:
         if kind == b"message" or kind == b"smessage":
             self._message(channel, data)
         elif kind in (b"subscribe", b"ssubscribe", b"unsubscribe", b"sunsubscribe"):
-            if kind == b"sunsubscribe" and channel in self._subscribed and self._confirmed >= self._asked:
-                # Nobody has asked for it: the slot has moved to another master.
-                self._end_session("slots have moved")
-                return
+            if kind.endswith(b"unsubscribe"):
+                if not self._ending or self._ending[0] != channel:
+                    self._ended_by_server(channel)
+                    return
+                self._ending.popleft()
             self._confirmed += 1
             self._confirmation.set()
             while self._fresh and self._fresh[0][0] <= self._confirmed:
                 self.stream.mark_fresh(self._fresh.popleft()[1])
+
+    def _ended_by_server(self, channel: bytes) -> None:
+        """Nobody has asked for it: the slot has moved to another master, which may be known already."""
+        is_ours = channel in self.own_channels or self.owner.keys.topic_of(channel) in self.topics
+        if is_ours or channel in (self._control, self._canary_channel):
+            self._end_session("slots have moved")
+        else:
+            self._subscribed.discard(channel)
 
     def _message(self, channel: bytes, data: Any) -> None:
         if isinstance(data, Oversized):
@@ -482,7 +506,7 @@ class RedisLink:
             self.wake()
 
     def _command(self, entry: Entry) -> bytes:
-        envelope = self.owner.encode(entry, self.lane)
+        envelope = self.owner.encode(entry)
         keys = self.owner.keys
         if entry.stream is None:
             return b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n" % (

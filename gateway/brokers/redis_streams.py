@@ -24,6 +24,8 @@ _TOPICS_A_TURN: Final = 256
 #: Durable messages are held up to this many times ``max_held_bytes``; others are dropped beyond once.
 _DURABLE_FACTOR: Final = 4
 _HELD_BYTES: Final = 300
+#: A master hears of slots that were given to another within this, or is cut off, and then does not answer any more.
+_MOVE_MS: Final = 30_000
 
 
 class StreamReader:
@@ -35,8 +37,10 @@ class StreamReader:
         #: Everything published before had come (ms on the server's clock). None before the first session.
         self._mark: int | None = None
         self._marked_at: float | None = None
-        #: Of topics that were subscribed to after that moment.
-        self._marks: dict[str, int] = {}
+        #: When topics were subscribed to, of those for which that was not long ago.
+        self._since: dict[str, int] = {}
+        #: Of topics that came from another master: up to where everything had come there.
+        self._adopted: dict[str, int] = {}
         #: Topics whose subscription was in effect.
         self._established: set[str] = set()
         #: Questions when subscriptions took effect that are not answered yet.
@@ -56,8 +60,8 @@ class StreamReader:
         """A round trip that began then, on the server's clock and on the loop's, is complete."""
         self._mark = server_ms
         self._marked_at = began
-        for topic in [topic for topic, mark in self._marks.items() if mark <= server_ms]:
-            del self._marks[topic]
+        for topic in [topic for topic, since in self._since.items() if since <= server_ms - _MOVE_MS]:
+            del self._since[topic]
 
     def mark_fresh(self, topics: Iterable[str]) -> None:
         """Subscriptions have taken effect; what is older is none of theirs.
@@ -66,6 +70,8 @@ class StreamReader:
         """
         fresh = [topic for topic in topics if topic in self._link.topics]
         self._established.update(fresh)
+        if self._mark is not None:
+            self._since.update(dict.fromkeys(fresh, self._mark))
         self.unmarked += 1
 
         def answered(reply: asyncio.Future[Any]) -> None:
@@ -76,21 +82,33 @@ class StreamReader:
             seconds, microseconds = reply.result()
             for topic in fresh:
                 if topic in self._established:
-                    self._marks[topic] = int(seconds) * 1000 + int(microseconds) // 1000
+                    self._since[topic] = int(seconds) * 1000 + int(microseconds) // 1000
 
         self._link.call("TIME").add_done_callback(answered)
 
     def forget(self, topic: str) -> None:
         self._established.discard(topic)
-        self._marks.pop(topic, None)
+        self._since.pop(topic, None)
+        self._adopted.pop(topic, None)
 
     def adopt(self, topic: str, other: StreamReader) -> None:
-        """The topic has moved here from another master: go on from where that one was."""
-        mark = other._marks.get(topic, other._mark)
+        """The topic has moved here from another master: go on from where that one was, as far as it knew.
+
+        A master that does not know yet that a slot is another's answers as ever, while what is published there does
+        not come. So the moves of its mark in that time count for nothing.
+        """
+        mark = other._mark
         if mark is not None and topic in other._established:
-            self._marks[topic] = mark - int(self._options.clock_skew_s * 1000)
             self._established.add(topic)
+            self._adopted[topic] = other._adopted.get(topic, mark - _MOVE_MS)
+            if topic in other._since:
+                self._since[topic] = other._since[topic]
         other.forget(topic)
+
+    def start_of(self, topic: str) -> int | None:
+        """From when on what was published may not have come."""
+        mark = self._adopted.get(topic, self._mark)
+        return None if mark is None else max(mark, self._since.get(topic, 0))
 
     # -- holding what comes live
 
@@ -145,7 +163,7 @@ class StreamReader:
         await self._link.barrier()
         self._release()
         self._established = set(self._link.topics)
-        self._marks.clear()
+        self._adopted.clear()
         return gap
 
     async def _read(self, topics: list[str], skew_ms: int) -> tuple[int, bool]:
@@ -153,9 +171,9 @@ class StreamReader:
         keys = self._link.owner.keys
         starts: dict[str, str | bytes] = {}
         for topic in topics:
-            mark = self._marks.get(topic, self._mark)
-            if mark is not None:
-                starts[topic] = str(mark - skew_ms)
+            start = self.start_of(topic)
+            if start is not None:
+                starts[topic] = str(max(0, start - skew_ms))
         counts = dict.fromkeys(starts, 0)
         delivered = 0
         while starts:

@@ -9,10 +9,11 @@ import pytest
 
 from gateway.brokers.base import BrokerConfigError, BrokerLimits, BrokerUnavailableError, new_node_id
 from gateway.brokers.outbox import Entry, Outbox
+from gateway.brokers.redis import RedisBroker
 from gateway.brokers.redis_keys import Keys, hash_slot
 from gateway.brokers.redis_options import parse_url
 from gateway.brokers.resp import RespError
-from gateway.brokers.seen import CatchUp, Seen
+from gateway.brokers.seen import CatchUp, SeenInChannels, SeenInLanes
 from gateway.envelope import Envelope, EnvelopeKind
 
 
@@ -54,7 +55,7 @@ ROOM = b"room"
 
 
 def test_what_is_sent_again_is_known() -> None:
-    seen = Seen()
+    seen = SeenInLanes()
     assert [seen.is_new(envelope(number), ROOM) for number in (1, 2, 5, 3, 4, 5, 6)] == [True] * 3 + [False] * 3 + [
         True
     ]
@@ -65,7 +66,7 @@ def test_what_is_sent_again_is_known() -> None:
 
 
 def test_lanes_are_forgotten_oldest_first_and_the_newest_kept() -> None:
-    seen = Seen()
+    seen = SeenInLanes()
     for lane in range(20_001):
         assert seen.is_new(envelope(1, lane=lane), ROOM)
     assert not seen.is_new(envelope(1, lane=20_000), ROOM)
@@ -73,7 +74,7 @@ def test_lanes_are_forgotten_oldest_first_and_the_newest_kept() -> None:
 
 
 def test_copies_of_one_publication_count_once() -> None:
-    seen = Seen()
+    seen = SeenInLanes()
     assert [seen.is_first_copy(envelope(1, reference=7)) for _ in range(3)] == [True, False, False]
     assert seen.is_first_copy(envelope(1, "b", reference=7))
     for number in range(8, 8 + 4096):
@@ -82,27 +83,27 @@ def test_copies_of_one_publication_count_once() -> None:
 
 
 def test_catching_up_leaves_out_what_came_and_what_was_read() -> None:
-    seen, catch_up = Seen(), CatchUp()
+    seen, catch_up = SeenInLanes(), CatchUp()
     seen.is_new(envelope(5), ROOM)
     read = [catch_up.is_new(seen, envelope(number), ROOM) for number in (4, 5, 9, 9, 7)]
     assert read == [False, False, True, False, True]
     # A live message may be older than one that was read of another topic.
     assert catch_up.is_new(seen, envelope(8), ROOM)
     assert not catch_up.is_new(seen, envelope(7), ROOM)
-    catch_up.settle(seen)
+    seen.settle(catch_up)
     assert [seen.is_new(envelope(number), ROOM) for number in (8, 9, 10)] == [False, False, True]
 
 
-def caught_up(seen: Seen, *read: tuple[int, bytes]) -> None:
+def caught_up(seen: SeenInLanes, *read: tuple[int, bytes]) -> None:
     catch_up = CatchUp()
     for sequence, channel in read:
         assert catch_up.is_new(seen, envelope(sequence), channel)
         assert not catch_up.is_new(seen, envelope(sequence), channel)
-    catch_up.settle(seen)
+    seen.settle(catch_up)
 
 
 def test_what_was_read_ahead_comes_once_and_what_lies_between_too() -> None:
-    seen = Seen()
+    seen = SeenInLanes()
     assert seen.is_new(envelope(1), b"plain")
     caught_up(seen, (3, b"durable"), (5, b"durable"))
     came = [n for n in range(1, 8) if seen.is_new(envelope(n), b"durable" if n in (3, 5) else b"plain")]
@@ -111,13 +112,13 @@ def test_what_was_read_ahead_comes_once_and_what_lies_between_too() -> None:
 
 
 def test_what_is_older_than_what_was_read_of_its_channel_is_dropped() -> None:
-    seen = Seen()
+    seen = SeenInLanes()
     caught_up(seen, (3, b"room"), (9, b"other"))
     assert [n for n in (1, 2, 4) if seen.is_new(envelope(n), b"room")] == [4]
 
 
 def test_what_was_read_is_not_read_again() -> None:
-    seen = Seen()
+    seen = SeenInLanes()
     caught_up(seen, (3, b"room"))
     again = CatchUp()
     assert not again.is_new(seen, envelope(3), b"room")
@@ -126,19 +127,45 @@ def test_what_was_read_is_not_read_again() -> None:
 
 
 def test_too_much_read_ahead_takes_the_rest_for_lost() -> None:
-    seen = Seen()
+    seen = SeenInLanes()
     caught_up(seen, *((n, b"durable") for n in range(2, 50_000, 2)))
     assert not seen.is_new(envelope(49_997), b"plain")
     assert seen.is_new(envelope(49_999), b"plain")
 
 
+def test_channels_of_one_lane_are_known_apart_while_topics_move() -> None:
+    seen, catch_up = SeenInChannels(), CatchUp()
+    # The topic came to a server whose lane has gone on without it.
+    assert seen.is_new(envelope(9), b"other")
+    assert [n for n in (3, 4, 4, 3, 5) if seen.is_new(envelope(n), ROOM, catch_up)] == [3, 4, 5]
+    # Read anew after another move: before the first has settled, and after.
+    assert not seen.is_new(envelope(5), ROOM, CatchUp())
+    seen.settle(catch_up)
+    assert [n for n in (5, 6) if seen.is_new(envelope(n), ROOM)] == [6]
+    assert seen.is_new(envelope(1, "b"), ROOM)
+    assert seen.is_new(envelope(1, lane=2), ROOM)
+    assert seen.is_new(envelope(0), ROOM)
+    assert seen.is_new(envelope(0), ROOM)
+
+
+def test_channels_in_use_are_remembered_and_others_forgotten() -> None:
+    seen = SeenInChannels()
+    assert seen.is_new(envelope(1), b"idle")
+    for number in range(250_000):
+        assert seen.is_new(envelope(1), b"%d" % number)
+        if number % 1000 == 0:
+            assert seen.is_new(envelope(number + 1), b"busy")
+    assert not seen.is_new(envelope(249_001), b"busy")
+    assert seen.is_new(envelope(1), b"idle")
+
+
 class Box:
     """An outbox, and what it refused."""
 
-    def __init__(self, max_bytes: int = 2000) -> None:
+    def __init__(self, max_bytes: int = 2000, lane: int = 1) -> None:
         self.dropped: Counter[str] = Counter()
         self.refused: list[tuple[Entry, str]] = []
-        self.outbox = Outbox(max_bytes, self.dropped, lambda entry, reason: self.refused.append((entry, reason)))
+        self.outbox = Outbox(lane, max_bytes, self.dropped, lambda entry, reason: self.refused.append((entry, reason)))
 
     def put(self, name: bytes, deadline: float = 1e9, *, is_awaited: bool = False) -> Entry:
         entry = Entry(name, EnvelopeKind.PUBLICATION, b"", deadline)
@@ -161,6 +188,21 @@ async def test_what_was_not_answered_goes_first_again_under_its_number() -> None
         entry.reply(0)
     assert box.outbox.nbytes == 0
     assert len(box.outbox) == 0
+
+
+async def test_what_moves_to_another_outbox_keeps_its_number_if_it_may_have_been_taken() -> None:
+    box, other = Box(lane=1), Box(lane=2)
+    written, moving, staying = box.put(b"1"), box.put(b"2"), box.put(b"3")
+    box.outbox.take()
+    box.outbox.give_back([written])
+    for entry in box.outbox.take_where(lambda entry: entry is not staying):
+        other.outbox.put(entry)
+    assert [(entry.lane, entry.sequence) for entry in (written, moving, staying)] == [(1, 1), (2, 1), (1, 3)]
+    assert [other.outbox.take(), other.outbox.take()] == [written, moving]
+    assert box.outbox.take() is staying
+    for entry in (written, moving, staying):
+        entry.reply(1)
+    assert box.outbox.nbytes == other.outbox.nbytes == 0
 
 
 async def test_refusal_of_the_connection_keeps_the_entry_and_another_answers_it() -> None:
@@ -227,3 +269,23 @@ async def test_those_who_wait_for_room_are_served_in_their_order() -> None:
         entry.reply(1)
     await asyncio.gather(*tasks)
     assert order == [b"1", b"2", b"3", b"4", b"5"]
+
+
+async def test_topic_that_moves_is_read_from_before_its_old_master_knew() -> None:
+    broker = RedisBroker("redis+cluster://127.0.0.1:1")
+    one, two = broker._make_link("1"), broker._make_link("2")
+    one.topics |= {"old", "fresh"}
+    one.stream.mark_fresh(["old"])
+    one.stream.mark_all(1_000_000, 0.0)
+    one.stream.mark_all(1_100_000, 100.0)
+    one.stream.mark_fresh(["fresh"])
+    two.stream.mark_all(1_110_000, 110.0)
+    assert [one.stream.start_of(topic) for topic in ("old", "fresh")] == [1_100_000, 1_100_000]
+    for topic in ("old", "fresh", "not subscribed to yet"):
+        two.adopt(topic, one)
+    starts = [two.stream.start_of(topic) for topic in ("old", "fresh", "not subscribed to yet")]
+    assert starts == [1_070_000, 1_100_000, 1_110_000], "and nothing that is older than the subscription"
+    # Back again, before it was read.
+    one.stream.mark_all(1_111_000, 111.0)
+    one.adopt("old", two)
+    assert one.stream.start_of("old") == 1_070_000
