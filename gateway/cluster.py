@@ -10,10 +10,7 @@ that have a client in any of its rooms. Nothing is awaited in between, so both h
 from __future__ import annotations
 
 import asyncio
-import importlib.metadata
 import logging
-import os
-import socket
 import time
 from collections.abc import Collection
 from dataclasses import replace
@@ -45,6 +42,7 @@ from .foreign_emitters import ForeignEmitters, ForeignListener
 from .interest import Interest
 from .members import Member, PendingAck
 from .node import ClusterNode
+from .node_info import node_info, servers_among
 from .node_messages import (
     ANSWERED,
     EXPIRED,
@@ -65,24 +63,6 @@ logger = logging.getLogger("tidegate.cluster")
 
 #: What another node has to do or answer what concerns one of its clients.
 REQUEST_TIMEOUT_S: Final = 10.0
-
-#: Of a node's ``info``, under ``kind``: nodes that have no clients.
-NO_SERVERS: Final = frozenset({"emitter", "command"})
-
-
-def node_info(kind: str) -> dict[str, Any]:
-    """What a node tells the others of itself. ``started``: Unix time."""
-    try:
-        version = importlib.metadata.version("tidegate")
-    except importlib.metadata.PackageNotFoundError:
-        version = ""
-    return {
-        "kind": kind,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "version": version,
-        "started": int(time.time()),
-    }
 
 
 class FoundSockets(NamedTuple):
@@ -214,8 +194,7 @@ class Cluster:
     def nodes(self) -> dict[str, Node]:
         """The servers of the cluster by id, this one included, with what each tells of itself."""
         broker = self.running()
-        found = {broker.node.id: broker.node, **broker.nodes()}
-        return {node_id: node for node_id, node in found.items() if node.info.get("kind") not in NO_SERVERS}
+        return servers_among({broker.node.id: broker.node, **broker.nodes()})
 
     async def synced(self, timeout_s: float) -> bool:
         """Wait until other nodes' events for the rooms that clients have entered come here; False when time is over."""

@@ -23,11 +23,11 @@ from typing import Any, Final, TypeVar
 from .broker_urls import broker_from_url, check_broker_url
 from .brokers.base import Broker, BrokerClosedError, BrokerLimits, BrokerUnavailableError, Health, Node, WhenDown
 from .channels import as_arguments, as_collection
-from .cluster import NO_SERVERS, node_info
 from .codec import JsonPacket
 from .delivery import DeliveryPolicies, How
 from .encoded_events import encode_event
 from .envelope import Message, MessageKind
+from .node_info import node_info, servers_among
 from .node_messages import event_message, names
 from .server_side import server_event
 from .topics import SERVERS, may_be_sid, namespace_topic, node_of, node_topic, room_topic
@@ -106,9 +106,7 @@ class AsyncEmitter:
 
     def nodes(self) -> dict[str, Node]:
         """The servers that are known, by id: none right after ``start``."""
-        return {
-            node_id: node for node_id, node in self.broker.nodes().items() if node.info.get("kind") not in NO_SERVERS
-        }
+        return servers_among(self.broker.nodes())
 
     async def emit(
         self,
