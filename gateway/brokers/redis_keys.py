@@ -14,10 +14,10 @@ class Keys:
 
     def __init__(self, options: RedisOptions) -> None:
         self._prefix = options.prefix.encode()
-        is_sharded = options.mode == "cluster"
-        self.verb = "SPUBLISH" if is_sharded else "PUBLISH"
-        self.subscribe_verb = "SSUBSCRIBE" if is_sharded else "SUBSCRIBE"
-        self.unsubscribe_verb = "SUNSUBSCRIBE" if is_sharded else "UNSUBSCRIBE"
+        self.is_sharded = options.mode == "cluster"
+        self.verb = "SPUBLISH" if self.is_sharded else "PUBLISH"
+        self.subscribe_verb = "SSUBSCRIBE" if self.is_sharded else "SUBSCRIBE"
+        self.unsubscribe_verb = "SUNSUBSCRIBE" if self.is_sharded else "UNSUBSCRIBE"
         self.publish_head = b"*3\r\n$%d\r\n%b\r\n" % (len(self.verb), self.verb.encode())
         self._topic_start = len(self._prefix) + 3
 

@@ -16,7 +16,6 @@ import asyncio
 import itertools
 import random
 import secrets
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -30,11 +29,10 @@ from .redis_keys import Keys
 from .redis_options import Address, RedisOptions
 from .redis_scripts import PUBLISH, Script
 from .redis_streams import StreamReader
-from .resp import Oversized, RespError, encode_command
+from .redis_subscriptions import CONFIRMATIONS, Subscriptions
+from .resp import Oversized, RespError
 from .seen import CatchUp
 
-#: Channels of one SUBSCRIBE.
-_CHANNELS_A_COMMAND: Final = 500
 _MIN_BACKOFF_S: Final = 0.1
 #: A session that ends before it has lasted so long does not reset the back-off.
 _STABLE_S: Final = 5.0
@@ -101,6 +99,7 @@ class RedisLink:
         self.address: Address | None = None
         self.round_trip_s: float | None = None
         self.stream = StreamReader(self)
+        self.subscriptions = Subscriptions(owner.keys, self.topics, self.stream.mark_fresh)
         self._locate = locate
         self._connect_to = connect_to
         self._commands: RedisConnection | None = None
@@ -112,15 +111,6 @@ class RedisLink:
         self._task: asyncio.Task[None] | None = None
         self._retry_now = asyncio.Event()
         self._is_flushing = False
-        self._touched: dict[str, None] = {}
-        self._subscribed: set[bytes] = set()
-        #: Channels that were asked to end, in the order in which the answers come.
-        self._ending: deque[bytes] = deque()
-        #: Subscriptions in effect that are not caught up with by a mark yet: how many confirmations they need.
-        self._fresh: deque[tuple[int, list[str]]] = deque()
-        self._asked = 0
-        self._confirmed = 0
-        self._confirmation = asyncio.Event()
         self._canary: tuple[int, asyncio.Future[None]] | None = None
         self._references = itertools.count(1)
 
@@ -196,7 +186,7 @@ class RedisLink:
             self._canary[1].set_exception(ConnectionLost(reason))
             self._canary[1].exception()  # nobody may be waiting yet
         self._lost.set()
-        self._confirmation.set()
+        self.subscriptions.end()
         self.health.set(f"{self.address or 'Redis'}: {reason}")
 
     def _connection_lost(self, reason: str) -> None:
@@ -227,7 +217,6 @@ class RedisLink:
         self._lost.clear()
         self._lost_reason = ""
         self.owner.link_located(self)
-        self._confirmation.clear()
         commands = await self._connect_to(self.address, "publisher")
         self._commands = commands
         commands.on_lost = self._connection_lost
@@ -241,8 +230,8 @@ class RedisLink:
                 await self.call("SCRIPT", "LOAD", script.text)
         listener.on_push = self._pushed
         self.stream.begin_hold()
-        self._subscribe_all()
-        async with asyncio.timeout(timeout_s + len(self._subscribed) / 10_000):
+        self.subscriptions.begin(listener.write, [self._control, self._canary_channel, *self.own_channels])
+        async with asyncio.timeout(timeout_s + len(self.subscriptions) / 10_000):
             await self._all_confirmed()
         gap = await self.stream.catch_up(self._server, server, self._lost_at)
         self._server = server
@@ -347,12 +336,12 @@ class RedisLink:
 
     def subscribe(self, topic: str) -> None:
         self.topics.add(topic)
-        self._touch(topic)
+        self.subscriptions.touch(topic)
 
     def unsubscribe(self, topic: str) -> None:
         self.topics.discard(topic)
         self.stream.forget(topic)
-        self._touch(topic)
+        self.subscriptions.touch(topic)
 
     def adopt(self, topic: str, other: RedisLink) -> None:
         """The topic has moved here from another master."""
@@ -362,68 +351,20 @@ class RedisLink:
         if self._lost_at is None:
             self._lost_at = asyncio.get_running_loop().time()
 
-    def _touch(self, topic: str) -> None:
-        if not self._touched:
-            asyncio.get_running_loop().call_soon(self._change_subscriptions)
-        self._touched[topic] = None
-
-    def _change_subscriptions(self) -> None:
-        touched, self._touched = self._touched, {}
-        if self._listener is None or self._listener.on_push is None:
-            return  # a new session subscribes to whatever there is
-        add, remove = [], []
-        for topic in touched:
-            channel = self.owner.keys.topic(topic)
-            if topic in self.topics and channel not in self._subscribed:
-                add.append(topic)
-                self._subscribed.add(channel)
-            elif topic not in self.topics and channel in self._subscribed:
-                remove.append(channel)
-                self._subscribed.discard(channel)
-        self._ending.extend(remove)
-        self._write_subscriptions(self.owner.keys.unsubscribe_verb, remove)
-        self._write_subscriptions(self.owner.keys.subscribe_verb, [self.owner.keys.topic(topic) for topic in add])
-        if add:
-            self._fresh.append((self._asked, add))
-
-    def _subscribe_all(self) -> None:
-        self._touched.clear()
-        self._fresh.clear()
-        self._ending.clear()
-        self._asked = self._confirmed = 0
-        channels = [self._control, self._canary_channel, *self.own_channels, *map(self.owner.keys.topic, self.topics)]
-        self._subscribed = set(channels)
-        self._write_subscriptions(self.owner.keys.subscribe_verb, channels)
-
-    def _write_subscriptions(self, verb: str, channels: list[bytes]) -> None:
-        if self._listener is None or not channels:
-            return
-        # Channels of one sharded command must lie in one slot.
-        portion = 1 if self.options.mode == "cluster" else _CHANNELS_A_COMMAND
-        commands = [encode_command(verb, *channels[at : at + portion]) for at in range(0, len(channels), portion)]
-        self._asked += len(channels)
-        self._listener.write(b"".join(commands))
-
     async def _all_confirmed(self) -> None:
-        while self._confirmed < self._asked:
+        while self.subscriptions.confirmed < self.subscriptions.asked:
             self._check_alive()
-            self._confirmation.clear()
-            await self._confirmation.wait()
+            await self.subscriptions.change()
         self._check_alive()
-
-    def moved(self) -> None:
-        """Something has happened that ``synced`` may wait for."""
-        self._confirmation.set()
 
     async def synced(self) -> None:
         """Return once what is subscribed to now is in effect."""
         while True:
             if self.is_up:
-                self._change_subscriptions()
-                asked = self._asked
-                while self.is_up and (self._confirmed < asked or self.stream.unmarked):
-                    self._confirmation.clear()
-                    await self._confirmation.wait()
+                self.subscriptions.flush()
+                asked = self.subscriptions.asked
+                while self.is_up and (self.subscriptions.confirmed < asked or self.stream.unmarked):
+                    await self.subscriptions.change()
                 if self.is_up:
                     return
             await asyncio.sleep(0.01)
@@ -437,24 +378,8 @@ class RedisLink:
         kind, channel, data = value
         if kind == b"message" or kind == b"smessage":
             self._message(channel, data)
-        elif kind in (b"subscribe", b"ssubscribe", b"unsubscribe", b"sunsubscribe"):
-            if kind.endswith(b"unsubscribe"):
-                if not self._ending or self._ending[0] != channel:
-                    self._ended_by_server(channel)
-                    return
-                self._ending.popleft()
-            self._confirmed += 1
-            self._confirmation.set()
-            while self._fresh and self._fresh[0][0] <= self._confirmed:
-                self.stream.mark_fresh(self._fresh.popleft()[1])
-
-    def _ended_by_server(self, channel: bytes) -> None:
-        """Nobody has asked for it: the slot has moved to another master, which may be known already."""
-        is_ours = channel in self.own_channels or self.owner.keys.topic_of(channel) in self.topics
-        if is_ours or channel in (self._control, self._canary_channel):
+        elif kind in CONFIRMATIONS and not self.subscriptions.take_confirmation(kind, channel):
             self._end_session("slots have moved")
-        else:
-            self._subscribed.discard(channel)
 
     def _message(self, channel: bytes, data: Any) -> None:
         if isinstance(data, Oversized):

@@ -76,7 +76,7 @@ class StreamReader:
 
         def answered(reply: asyncio.Future[Any]) -> None:
             self.unmarked -= 1
-            self._link.moved()
+            self._link.subscriptions.notify()
             if reply.cancelled() or reply.exception() is not None:
                 return
             seconds, microseconds = reply.result()
