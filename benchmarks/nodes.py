@@ -163,6 +163,12 @@ def family(pid: int, parent_of: dict[int, int]) -> list[int]:
     return found
 
 
+def workers(cluster: Cluster) -> list[int]:
+    """The processes that serve: those below a supervisor, or a node itself."""
+    parent_of = parents()
+    return [each for pid in cluster.pids for each in family(pid, parent_of)[1:] or [pid]]
+
+
 def cpu_s(pids: list[int]) -> float:
     """Of these processes since their start, all threads that still run."""
     total_ns = 0

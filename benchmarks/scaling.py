@@ -20,17 +20,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks import forwarded_polls, nodes, table
+from benchmarks import cpu_share, forwarded_polls, nodes, table
 from benchmarks.measure import LOAD_TIMEOUT_S, NOISE_PCT, SIOLOAD, Cores, Faults, Run
 from benchmarks.nodes import SYSTEMS, Cluster, cpu_s, family, machine_cpu_s
 from benchmarks.peers import BUILD, PeerError, exit_on_sigterm
 from benchmarks.table import Table
 
 OVER_REDIS: Final = (nodes.TIDEGATE_REDIS, nodes.TIDEGATE_DURABLE, nodes.NODE_REDIS, nodes.NODE_STREAMS)
+#: Small enough for two of them, the load generator and the rest of the machine to have room on two cores.
+WORKER_SHARE: Final = 0.25
 ADAPTERS: Final = (nodes.NODE_REDIS, nodes.NODE_STREAMS)
 
 
@@ -39,7 +42,7 @@ class Cell:
     """clients: of all nodes together, besides the publisher. rate: broadcasts a second, 0 for a closed loop of window.
 
     warmup_broadcasts: until then Node has compiled what is hot. by_turns: clients are on both nodes, else on the last
-    one. per: what CPU is divided by.
+    one. per: what CPU is divided by. worker_share: of a core, that each worker is held to; 0 for no bound.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Cell:
     warmup_broadcasts: int = 400
     by_turns: bool = True
     per: str = "delivery"
+    worker_share: float = 0
 
     def load_options(self, ports: list[int], seconds: float) -> list[str]:
         listeners = ports[0] if self.by_turns else ports[-1]
@@ -80,6 +84,13 @@ CELLS: Final = (
     _hop("hop", 1),
     _hop("hop-w32", 32),
     Cell("workers", "1 host, 400 clients, 4 in flight", (nodes.TIDEGATE_WORKERS_1, nodes.TIDEGATE_WORKERS_2)),
+    Cell(
+        "workers-held",
+        f"1 host, 400 clients, 16 in flight, workers held to {WORKER_SHARE:.0%} of a core",
+        (nodes.TIDEGATE_WORKERS_1, nodes.TIDEGATE_WORKERS_2),
+        window=16,
+        worker_share=WORKER_SHARE,
+    ),
     Cell("redis-rate", "2 nodes, 200 clients each, 40 broadcasts a second", OVER_REDIS, rate=40),
     Cell("redis-w1", "2 nodes, 200 clients each, 1 in flight", OVER_REDIS, window=1),
 )
@@ -157,9 +168,12 @@ def figures_of(result: dict[str, Any], before: Used, after: Used, receivers: int
 
 def run_once(cell: Cell, system: str, seconds: float, cores: Cores) -> tuple[dict[str, float], Faults]:
     """Raises: PeerError if a node or the load did not come to an end as it should."""
-    with nodes.running(SYSTEMS[system], cores) as cluster:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(nodes.running(SYSTEMS[system], cores))
+        if cell.worker_share:
+            stack.enter_context(cpu_share.held(nodes.workers(cluster), cell.worker_share))
         # Workers may use all cores, and then so may the load.
-        pinned = ["taskset", "-c", str(cores.load)] if cell.name != "workers" else []
+        pinned = ["taskset", "-c", str(cores.load)] if SYSTEMS[system].is_pinned else []
         command = [*pinned, str(SIOLOAD), *cell.load_options(cluster.ports, seconds)]
         load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         watchdog = threading.Timer(LOAD_TIMEOUT_S, load.kill)
