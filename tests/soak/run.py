@@ -6,6 +6,7 @@ import asyncio
 import collections
 import random
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,10 +124,14 @@ class Soak:
                 return found
             await asyncio.sleep(0.25)
 
+    def _undone(self) -> list[Callable[[Client], Awaitable[None]]]:
+        return [act for act in ALL if not self.report.clients[act.__name__]["through"]]
+
     async def _misbehave(self, ends: float, rng: random.Random) -> None:
-        """One client after the other. At first everything is done once, in turn."""
-        while time.monotonic() < ends:
-            act = self._first.pop() if self._first else rng.choice(ALL)
+        """One client after the other. At first everything is done once, in turn; on a slow machine that goes on."""
+        at_the_latest = ends + timeout_s(QUIET_WITHIN_S)
+        while (now := time.monotonic()) < ends or (self._undone() and now < at_the_latest):
+            act = self._first.pop() if self._first else rng.choice(ALL if now < ends else self._undone())
             outcomes = self.report.clients[act.__name__]
             async with Client(self._port, rng) as client:
                 try:
