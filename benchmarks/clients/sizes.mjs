@@ -22,7 +22,7 @@ const CLIENTS = [
     name: "tidegate-client",
     file: join(files, "tidegate-client.min.js"),
     root: client,
-    code: `export { connect } from "./src/index.js";`,
+    code: `export { connect } from "tidegate-client";`,
     has: "all of socket.io-client; xhr-streaming, states, outbox, channels",
   },
   {
@@ -53,6 +53,6 @@ function version({ name, root }) {
 console.log("| client | published file | import, bundled | brings |\n| --- | --- | --- | --- |");
 for (const each of CLIENTS) {
   const file = each.file && gzipped(readFileSync(each.file));
-  const bundled = each.code && (await gzipSizeOf(each.root ?? here, each.code, { logLevel: "error" }));
+  const bundled = each.code && (await gzipSizeOf(each.root ?? here, each.code, { dist: join(client, "dist"), logLevel: "error" }));
   console.log(`| ${each.name} ${version(each)} | ${show(file)} | ${show(bundled)} | ${each.has} |`);
 }

@@ -1,25 +1,28 @@
 // What users of the package download, with gzip, over what they have anyway (socket.io-client, React).
 import { build } from "esbuild";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 
 const STOCK = `export { io, Manager, Socket, NodeXHR, NodeWebSocket, WebTransport } from "socket.io-client";`;
 
 /** `code`: what an application imports. `over`: what it would have without. `budget`: bytes between the two. */
 export const PARTS = [
-  { name: "core: connect(), channels, streaming", code: `${STOCK} export { connect } from "./src/index.js";`, over: STOCK, budget: 8.75 * 1024 },
-  { name: "xhr-streaming alone: withStreaming()", code: `${STOCK} export { withStreaming } from "./src/index.js";`, over: STOCK, budget: 3 * 1024 },
-  { name: "React hooks", code: `export * from "./src/react/index.js";`, over: "", budget: 1024, options: { external: ["react"] } },
-  { name: "reasons of refusals: refusalOf()", code: `export { refusalOf } from "./src/index.js";`, over: "", budget: 3.5 * 1024 },
+  { name: "core: connect(), channels, streaming", code: `${STOCK} export { connect } from "tidegate-client";`, over: STOCK, budget: 8.75 * 1024 },
+  { name: "xhr-streaming alone: withStreaming()", code: `${STOCK} export { withStreaming } from "tidegate-client";`, over: STOCK, budget: 3 * 1024 },
+  { name: "React hooks", code: `export * from "tidegate-client/react";`, over: "", budget: 1024, options: { external: ["react"] } },
+  { name: "reasons of refusals: refusalOf()", code: `export { refusalOf } from "tidegate-client";`, over: "", budget: 3.5 * 1024 },
 ];
 
 export const gzipped = (bytes) => gzipSync(bytes, { level: 9 }).length;
 
-/** Bytes of a bundle as a browser gets it. */
-export async function gzipSizeOf(root, code, options = {}) {
+/** Bytes of a bundle as a browser gets it; `dist`: the built package, where `tidegate-client` is imported from. */
+export async function gzipSizeOf(root, code, { dist, ...options } = {}) {
   if (code === "") return 0;
+  const entry = (_, path = "") => JSON.stringify(join(dist, path, "index.js"));
   const { outputFiles } = await build({
     absWorkingDir: root,
-    stdin: { contents: code, resolveDir: root, loader: "ts" },
+    stdin: { contents: code.replace(/"tidegate-client(\/\w+)?"/g, entry), resolveDir: root },
+    nodePaths: [join(root, "node_modules")],
     bundle: true,
     minify: true,
     format: "esm",
@@ -33,11 +36,12 @@ export async function gzipSizeOf(root, code, options = {}) {
   return gzipped(outputFiles[0].contents);
 }
 
-/** Rows of what each part adds; throws where one is over its budget. */
-export async function measure(root) {
+/** Rows of what each part of the built package adds. */
+export async function measure(root, dist) {
   const rows = [];
   for (const { name, code, over, budget, options } of PARTS) {
-    const added = (await gzipSizeOf(root, code, options)) - (await gzipSizeOf(root, over, options));
+    const added =
+      (await gzipSizeOf(root, code, { dist, ...options })) - (await gzipSizeOf(root, over, { dist, ...options }));
     rows.push({ name, added, budget });
   }
   return rows;
