@@ -23,7 +23,13 @@ const CLIENTS = [
     file: join(files, "tidegate-client.min.js"),
     root: client,
     code: `export { connect } from "tidegate-client";`,
-    has: "all of socket.io-client; xhr-streaming, states, outbox, channels",
+    has: "all of socket.io-client; xhr-streaming, states, channels; outbox, choice of transports, page events, tokens",
+  },
+  {
+    name: "tidegate-client/core",
+    root: client,
+    code: `export { connect } from "tidegate-client/core";`,
+    has: "all of socket.io-client; xhr-streaming, states, channels",
   },
   {
     name: "centrifuge",

@@ -1,7 +1,7 @@
 import type { ConnectionState } from "./connection.js";
 import { TidegateError, orNobody } from "./errors.js";
 import { Listeners, Variable, type Observable } from "./listeners.js";
-import type { Outbox } from "./outbox.js";
+import type { Sender } from "./sender.js";
 import type { SocketLike } from "./socket-like.js";
 
 /** A message of a channel. */
@@ -84,12 +84,16 @@ const enum Fixed {
  * ```
  */
 export class Channel<T = unknown> implements AsyncIterable<Publication<T>> {
-  readonly state: Observable<ChannelState>;
-
   readonly #state = new Variable<ChannelState>({ status: "unsubscribed", reason: undefined });
-  readonly #listeners = { publication: new Listeners<[Publication<T>]>(), join: new Listeners<[Subscriber]>(), leave: new Listeners<[Subscriber]>() };
+  readonly state: Observable<ChannelState> = this.#state;
+
+  readonly #listeners = {
+    publication: new Listeners<[Publication<T>]>(),
+    join: new Listeners<[Subscriber]>(),
+    leave: new Listeners<[Subscriber]>(),
+  };
   readonly #socket: SocketLike;
-  readonly #outbox: Outbox;
+  readonly #sender: Sender;
   #subscribers = 0;
   /** Counts the times that all were unsubscribed at once. */
   #term = 0;
@@ -105,11 +109,10 @@ export class Channel<T = unknown> implements AsyncIterable<Publication<T>> {
   constructor(
     readonly name: string,
     socket: SocketLike,
-    outbox: Outbox,
+    sender: Sender,
   ) {
-    this.state = this.#state;
     this.#socket = socket;
-    this.#outbox = outbox;
+    this.#sender = sender;
   }
 
   /**
@@ -117,7 +120,7 @@ export class Channel<T = unknown> implements AsyncIterable<Publication<T>> {
    * rejects where it refuses for good, or `unsubscribe()` comes first. Survives reconnects by itself.
    */
   subscribe(): Promise<void> {
-    if (this.#subscribers++ === 0) {
+    if (!this.#subscribers++) {
       this.#position = undefined;
       this.#ask();
     }
@@ -141,7 +144,7 @@ export class Channel<T = unknown> implements AsyncIterable<Publication<T>> {
   }
 
   unsubscribe(): void {
-    if (this.#subscribers === 0 || --this.#subscribers > 0) return;
+    if (!this.#subscribers || --this.#subscribers > 0) return;
     this.#leave(undefined);
     if (this.#socket.connected) this.#socket.emit("channel:unsubscribe", { channel: this.name }, () => {});
   }
@@ -205,16 +208,16 @@ export class Channel<T = unknown> implements AsyncIterable<Publication<T>> {
 
   /** @internal The connection has come, is gone, or is gone for good. */
   follow(status: ConnectionState["status"]): void {
-    if (this.#subscribers === 0) return;
+    if (!this.#subscribers) return;
     if (status === "closed") this.#leave(new TidegateError("closed", "client closed"));
     else this.#ask();
   }
 
   /** @internal */
   received(event: ChannelEventName, message: Publication<T> & Subscriber & Partial<Refused>): void {
-    if (event === "join" || event === "leave") this.#listeners[event].tell(message);
-    else if (this.#subscribers === 0) return; // left meanwhile
-    else if (event === "unsubscribed") this.#refused(message as Refused);
+    if (event === "join" || event === "leave") return this.#listeners[event].tell(message);
+    if (!this.#subscribers) return; // left meanwhile
+    if (event === "unsubscribed") this.#refused(message as Refused);
     else if (this.#state.get().status === "subscribed") this.#take(message);
     else this.#early.push(message);
   }
@@ -302,7 +305,7 @@ export class Channel<T = unknown> implements AsyncIterable<Publication<T>> {
   }
 
   async #request(what: string, options: object): Promise<unknown> {
-    const answer = (await this.#outbox.add(`channel:${what}`, [{ channel: this.name, ...options }])) as object;
+    const answer = (await this.#sender.add(`channel:${what}`, [{ channel: this.name, ...options }])) as object;
     if ("error" in answer) throw new TidegateError("refused", (answer as Refused).error.message);
     return answer;
   }

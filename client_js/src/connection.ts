@@ -1,5 +1,4 @@
 import { Variable } from "./listeners.js";
-import { isOffline } from "./page.js";
 import type { EngineLike, SocketLike } from "./socket-like.js";
 import { judge, type Verdict } from "./verdict.js";
 
@@ -43,18 +42,6 @@ export type ConnectionState =
   | { readonly status: "connected"; readonly transport: string; readonly recovered: boolean; readonly reason: Reason }
   | { readonly status: "offline" | "closed"; readonly reason: Reason };
 
-/** What happens around a connection. */
-export interface Inputs {
-  online(): void;
-  offline(): void;
-  networkChanged(): void;
-  /** Of the page. */
-  sleep(why: string): void;
-  wake(why: string): void;
-  /** The page goes for good. */
-  leave(): void;
-}
-
 export interface ConnectionOptions {
   /** Milliseconds that one attempt may take, over all transports, until the server has let the client in. */
   connectBudget: number;
@@ -70,10 +57,10 @@ export interface ConnectionHooks {
   /** Right after an attempt has begun, when the engine is there. */
   begun?(): void;
   networkChanged?(): void;
+  /** What stands against an attempt now: nothing is tried before `renew()` is called. */
+  hindrance?(): Reason | undefined;
   /** An attempt was refused by the application. True: something was changed, so it is worth another one at once. */
-  forbidden(): boolean;
-  /** Answers whether the other side still does. */
-  probe(answer: (isAlive: boolean) => void): void;
+  forbidden?(): boolean | undefined;
 }
 
 /**
@@ -92,24 +79,24 @@ export interface ConnectionHooks {
  *
  * socket.io-client's own reconnection is off: it knows neither of refusals nor of the network and the page.
  */
-export class Connection implements Inputs {
+export class Connection {
   readonly state = new Variable<ConnectionState>({ status: "closed", reason: { code: "client", message: "not opened" } });
+
+  /** Parts hook in here. */
+  readonly hooks: ConnectionHooks = {};
 
   readonly #socket: SocketLike;
   readonly #options: ConnectionOptions;
-  readonly #hooks: ConnectionHooks;
   #failures = 0;
   #wasConnected = false;
-  #isAsleep = false;
   #isDropping = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Counts attempts and what ends them, so that what belongs to an older one is told apart. */
   attempt = 0;
 
-  constructor(socket: SocketLike, options: ConnectionOptions, hooks: ConnectionHooks) {
+  constructor(socket: SocketLike, options: ConnectionOptions) {
     this.#socket = socket;
     this.#options = options;
-    this.#hooks = hooks;
     socket.on("connect", () => this.#connected());
     socket.on("connect_error", (error: Error) => this.fail(judge(error)));
     socket.on("disconnect", (reason: string, cause?: unknown) => {
@@ -124,7 +111,6 @@ export class Connection implements Inputs {
 
   open(): void {
     if (this.#isOpen) return;
-    this.#isAsleep = false; // while closed nobody is told that a page wakes; this one runs
     this.#failures = 0;
     this.#wasConnected = false;
     this.#seek({ code: "start", message: "" }, 0);
@@ -135,59 +121,35 @@ export class Connection implements Inputs {
   }
 
   /** Leaves what there is, and begins an attempt now. */
-  renew(): void {
+  renew(reason: Reason = { code: "client", message: "asked for" }): void {
     if (!this.#isOpen) return this.open();
     this.#drop();
     this.#failures = 0;
-    this.#seek({ code: "client", message: "asked for" }, 0);
+    this.#seek(reason, 0);
+  }
+
+  /** Takes the connection for lost. */
+  lose(message: string): void {
+    this.#drop();
+    this.#seek({ code: "lost", message });
+  }
+
+  /** Leaves what there is, and tries nothing until `renew()`. */
+  rest(reason: Reason): void {
+    if (!this.#isOpen) return;
+    this.#drop();
+    this.#rest(reason);
   }
 
   /** An attempt has failed. */
   fail({ retry, message, afterMs, isForbidden, cause }: Verdict): void {
     if (!this.#isOpen) return;
     this.#drop();
-    if (isForbidden && this.#hooks.forbidden()) retry = "anew";
+    if (isForbidden && this.hooks.forbidden?.()) retry = "anew";
     else if (retry === "no") return this.#end({ code: "refused", message, cause });
     const reason: Reason = { code: retry === "anew" && !isForbidden ? "failed" : "refused", message, cause };
     // With some chance in it, so that many who were sent away do not come back as one.
     this.#seek(reason, afterMs && afterMs * (1 + Math.random() / 2));
-  }
-
-  online(): void {
-    this.networkChanged();
-    this.wake("the network is back");
-  }
-
-  offline(): void {
-    if (!this.#isOpen) return;
-    this.#drop();
-    this.#rest("network", "there is no network");
-  }
-
-  networkChanged(): void {
-    this.#hooks.networkChanged?.();
-    this.#probe();
-  }
-
-  sleep(why: string): void {
-    if (!this.#isOpen) return;
-    this.#isAsleep = true;
-    this.#drop();
-    this.#rest("page", why);
-  }
-
-  wake(why: string): void {
-    this.#isAsleep = false;
-    const state = this.state.get();
-    if (state.status === "connected") return this.#probe();
-    if ("retryAt" in state ? !state.retryAt : state.status !== "offline") return;
-    this.#failures = 0;
-    this.#seek({ ...state.reason, message: why }, 0);
-  }
-
-  leave(): void {
-    // The server need not keep the place.
-    if (this.#isOpen) this.#socket.disconnect();
   }
 
   get #isOpen(): boolean {
@@ -197,8 +159,8 @@ export class Connection implements Inputs {
   /** Begins an attempt after `delay`; by default it counts a failure, and waits the longer the more there were. */
   #seek(reason: Reason, delay = this.#backOff()): void {
     this.#leaveAttempt();
-    if (this.#isAsleep) return this.#rest("page", reason.message);
-    if (isOffline()) return this.#rest("network", "there is no network");
+    const hindrance = this.hooks.hindrance?.();
+    if (hindrance) return this.#rest(hindrance);
     const { attempt } = this;
     const { connectBudget } = this.#options;
     this.#timer = delay
@@ -215,10 +177,10 @@ export class Connection implements Inputs {
     });
     // Whoever watches the state may have closed us.
     if (delay || attempt !== this.attempt) return;
-    this.#hooks.prepare?.();
+    this.hooks.prepare?.();
     this.#socket.connect();
     this.#watch(this.#socket.io.engine);
-    this.#hooks.begun?.();
+    this.hooks.begun?.();
   }
 
   /** Follows the moves of a session from one transport to another. */
@@ -232,8 +194,7 @@ export class Connection implements Inputs {
       if (attempt !== this.attempt || !engine.upgrading) return;
       // The old transport is paused and the new one dead: engine.io-client would wait for it until a ping times out.
       engine.upgrading = false;
-      this.#drop();
-      this.#seek({ code: "lost", message: "broke off in a move to another transport" });
+      this.lose("broke off in a move to another transport");
     });
   }
 
@@ -262,11 +223,10 @@ export class Connection implements Inputs {
     this.attempt++;
   }
 
-  /** Nothing is tried until `wake()`. */
-  #rest(code: ReasonCode, message: string): void {
+  #rest(reason: Reason): void {
     this.#leaveAttempt();
-    const { status, reason } = this.state.get();
-    if (status !== "offline" || reason.code !== code) this.state.set({ status: "offline", reason: { code, message } });
+    const last = this.state.get();
+    if (last.status !== "offline" || last.reason.code !== reason.code) this.state.set({ status: "offline", reason });
   }
 
   #end(reason: Reason): void {
@@ -281,16 +241,5 @@ export class Connection implements Inputs {
     this.#isDropping = true;
     this.#socket.io._close();
     this.#isDropping = false;
-  }
-
-  /** A connection that was there before the network changed, or the page slept, may be dead and not know it. */
-  #probe(): void {
-    const { attempt } = this;
-    if (this.status !== "connected") return;
-    this.#hooks.probe((isAlive) => {
-      if (isAlive || attempt !== this.attempt) return;
-      this.#drop();
-      this.#seek({ code: "lost", message: "the server does not answer" });
-    });
   }
 }

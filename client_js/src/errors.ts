@@ -4,16 +4,18 @@
  * - `expired`: its time ran out before it was sent.
  * - `timeout`: it was sent, and its time ran out before it was answered; the server may have handled it.
  * - `closed`: the client was closed; as with `timeout`, what was sent may have been handled.
+ * - `lost`: there is no outbox, and the connection was lost after it was sent; as with `timeout`.
  * - `failed`: the server's handler has failed.
  * - `unhandled`: the server has no handler for the event.
  * - `forgotten`: the server no longer knows whether it has handled the message, and did not handle it again.
- * - `refused`: the server refuses it, and says why in `message`.
+ * - `refused`: the server refuses it, and says why in `message`; without an outbox also what cannot be sent.
  */
 export type ErrorCode =
   | "full"
   | "expired"
   | "timeout"
   | "closed"
+  | "lost"
   | "failed"
   | "unhandled"
   | "forgotten"

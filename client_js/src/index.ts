@@ -1,4 +1,5 @@
-export { Client, type ClientOptions, type EmitOptions } from "./client.js";
+export { Client, type ClientOptions } from "./client.js";
+export type { EmitOptions } from "./core/client.js";
 export { connect, type ConnectOptions } from "./connect.js";
 export type { ConnectionState, Reason, ReasonCode } from "./connection.js";
 export type { Contract } from "./contract.js";

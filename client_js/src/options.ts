@@ -2,14 +2,14 @@ import type { TransportCtor } from "engine.io-client";
 import type { ManagerOptions, SocketOptions } from "socket.io-client";
 import { Polling, WebSocket, WebTransport, XhrStreaming, type StreamingOptions } from "./transports/index.js";
 
-const BY_NAME = {
-  "xhr-streaming": XhrStreaming,
-  polling: Polling,
-  websocket: WebSocket,
-  webtransport: WebTransport,
-} as const satisfies Record<string, TransportCtor>;
+export type TransportName = "xhr-streaming" | "polling" | "websocket" | "webtransport";
 
-export type TransportName = keyof typeof BY_NAME;
+const BY_NAME = new Map<TransportName, TransportCtor>([
+  ["xhr-streaming", XhrStreaming],
+  ["polling", Polling],
+  ["websocket", WebSocket],
+  ["webtransport", WebTransport],
+]);
 
 export type ClientOptions = Partial<ManagerOptions & SocketOptions>;
 
@@ -26,9 +26,9 @@ export function transports(
 ): TransportCtor[] {
   return names.map((name) => {
     if (typeof name !== "string") return name;
-    // Object.hasOwn() is younger than the browsers we build for.
-    if (!Object.prototype.hasOwnProperty.call(BY_NAME, name)) throw new TypeError(`unknown transport "${name}"`);
-    return BY_NAME[name];
+    const found = BY_NAME.get(name);
+    if (!found) throw new TypeError(`unknown transport "${name}"`);
+    return found;
   });
 }
 

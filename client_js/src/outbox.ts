@@ -1,5 +1,6 @@
-import { TidegateError, orNobody } from "./errors.js";
-import { Listeners } from "./listeners.js";
+import type { Part } from "./core/part.js";
+import { TidegateError } from "./errors.js";
+import { Sender, type Message } from "./sender.js";
 import type { SocketLike } from "./socket-like.js";
 import { utf8Length } from "./transports/records.js";
 
@@ -10,16 +11,6 @@ export interface OutboxOptions {
   maxBytes?: number;
   /** Milliseconds that a message may take until it is answered, offline time included. Default: 60,000. */
   timeout?: number;
-}
-
-interface Message {
-  readonly event: string;
-  readonly args: unknown[];
-  readonly bytes: number;
-  /** Its number in the stream, from when it is first sent. */
-  n: number;
-  readonly timer: ReturnType<typeof setTimeout>;
-  readonly settle: (error: TidegateError | undefined, values?: unknown[]) => void;
 }
 
 /** An enum, which leaves no more of a name than its value in a bundle. */
@@ -43,140 +34,85 @@ const CODES = [undefined, "failed", "unhandled", "forgotten", "refused"] as cons
  *  expired    timeout
  * ```
  */
-export class Outbox {
-  readonly #socket: SocketLike;
+export class Outbox extends Sender {
   readonly #options: Required<OutboxOptions>;
-  readonly #dropped = new Listeners<[TidegateError, string, readonly unknown[]]>();
   readonly #stream: string;
-  readonly #sent: Message[] = [];
-  readonly #queued: Message[] = [];
   /** Runs while a probe of this connection is not answered. */
   #probe: ReturnType<typeof setTimeout> | undefined;
   #bytes = 0;
   #n = 0;
   /** Whether the server has ever answered a number, so that a missing answer says something. */
   #isUnderstood = false;
-  #isClosed = false;
 
   constructor(socket: SocketLike, options: OutboxOptions = {}) {
-    this.#socket = socket;
+    super(socket, Fixed.WINDOW);
     this.#options = { maxMessages: 1_000, maxBytes: 2 ** 20, timeout: 60_000, ...options };
     this.#stream = randomId();
-    // What socket.io-client keeps itself, once a ping is overdue, is among ours.
-    socket.on("disconnect", () => void (socket.sendBuffer = []));
-    socket.on("connect", () => {
-      this.#endProbe();
-      for (const message of this.#sent) this.#send(message);
-      this.#pump();
-    });
-  }
-
-  /** Messages that wait or are not answered yet. */
-  get size(): number {
-    return this.#sent.length + this.#queued.length;
   }
 
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Calls `listener` for each message that comes to nothing. Returns what ends that. */
-  onDropped(listener: (error: TidegateError, event: string, args: readonly unknown[]) => void): () => void {
-    return this.#dropped.add(listener);
-  }
-
   /**
    * Resolves with what the server's handler returned: one value, or an array of several. Throws a TypeError for
    * arguments that are no JSON.
    */
-  add(event: string, args: unknown[], timeout = this.#options.timeout): Promise<unknown> {
+  override add(event: string, args: unknown[], timeout = this.#options.timeout): Promise<unknown> {
+    const { maxMessages, maxBytes } = this.#options;
     const bytes = sizeOf(args);
-    const result = new Promise<unknown>((resolve, reject) => {
-      const { maxMessages, maxBytes } = this.#options;
-      const drop = (error: TidegateError): void => {
-        reject(error);
-        this.#dropped.tell(error, event, args);
-      };
-      if (this.#isClosed) return drop(new TidegateError("closed", "client closed"));
-      if (this.size >= maxMessages || this.#bytes + bytes > maxBytes) {
-        return drop(new TidegateError("full", `the outbox holds ${this.size} messages, ${this.#bytes} bytes`));
-      }
-      const timer = setTimeout(() => {
-        const [code, what] = message.n ? (["timeout", "answered"] as const) : (["expired", "sent"] as const);
-        settle(new TidegateError(code, `${event}: not ${what} within ${timeout} ms`));
-      }, timeout);
-      const settle = (error?: TidegateError, values: unknown[] = []): void => {
-        const list = message.n ? this.#sent : this.#queued;
-        const index = list.indexOf(message);
-        if (index < 0) return;
-        list.splice(index, 1);
-        clearTimeout(timer);
-        this.#bytes -= bytes;
-        if (error) drop(error);
-        else resolve(values.length > 1 ? values : values[0]);
-        this.#pump();
-      };
-      const message: Message = { event, args, bytes, n: 0, timer, settle };
-      this.#bytes += bytes;
-      this.#queued.push(message);
-      this.#pump();
-    });
-    // Who does not wait for the answer is told by onDropped(), and not by an unhandled rejection.
-    return orNobody(result);
+    const refusal =
+      this.size >= maxMessages || this.#bytes + bytes > maxBytes
+        ? new TidegateError("full", `the outbox holds ${this.size} messages, ${this.#bytes} bytes`)
+        : undefined;
+    this.#bytes += bytes;
+    return super.add(event, args, timeout, () => (this.#bytes -= bytes), refusal);
   }
 
   /**
    * Whether the server answers at all; `true` also where it has never shown that it knows the question. Who asks again
    * meanwhile is told by the silence that was noticed first, or by an answer.
    */
-  probe(answer: (isAlive: boolean) => void): void {
+  override probe(answer: (isAlive: boolean) => void): void {
     if (!this.#isUnderstood) return answer(true);
     const end = (isAlive: boolean): void => {
       this.#endProbe();
       answer(isAlive);
     };
     this.#probe ??= setTimeout(() => end(false), Fixed.PROBE_MS);
-    this.#socket.emit(ONCE, this.#stream, 0, 0, () => end(true));
+    this.socket.emit(ONCE, this.#stream, 0, 0, () => end(true));
   }
 
-  /** Takes messages again. */
-  open(): void {
-    this.#isClosed = false;
-  }
-
-  /** Rejects what waits, and whatever comes until `open()`. */
-  close(): void {
-    this.#isClosed = true;
+  override close(): void {
     this.#endProbe();
-    const error = new TidegateError("closed", "client closed");
-    // Those that wait first: they would be sent in the place of those that go.
-    for (const message of [...this.#queued, ...this.#sent]) message.settle(error);
+    super.close();
   }
 
-  #endProbe(): void {
-    clearTimeout(this.#probe);
-    this.#probe = undefined;
+  protected override disconnected(): void {
+    this.#endProbe();
   }
 
-  #pump(): void {
-    while (this.#socket.connected && this.#sent.length < Fixed.WINDOW) {
-      const message = this.#queued.shift();
-      if (!message) return;
-      message.n = ++this.#n;
-      this.#sent.push(message);
-      this.#send(message);
-    }
-  }
-
-  #send({ event, args, n, settle }: Message): void {
-    const floor = this.#sent[0]?.n ?? n;
-    this.#socket.emit(ONCE, this.#stream, n, floor, event, ...args, (code: number, ...values: unknown[]) => {
+  protected override send(message: Message): void {
+    const { event, args, settle } = message;
+    message.n ??= ++this.#n;
+    const [oldest = message] = this.sent;
+    this.socket.emit(ONCE, this.#stream, message.n, oldest.n, event, ...args, (code: number, ...values: unknown[]) => {
       this.#isUnderstood = true;
       const failure = CODES[code];
       if (!failure) return settle(undefined, values);
       settle(new TidegateError(failure, `${event}: ${(values[0] as { message?: string } | undefined)?.message}`));
     });
   }
+
+  #endProbe(): void {
+    clearTimeout(this.#probe);
+    this.#probe = undefined;
+  }
+}
+
+/** The part by which messages outlive a lost connection and are handled once. */
+export function outbox(options?: OutboxOptions): Part<"outbox", SocketLike, Outbox> {
+  return { plug: (socket) => new Outbox(socket, options) };
 }
 
 function sizeOf(args: unknown[]): number {
@@ -187,7 +123,7 @@ function sizeOf(args: unknown[]): number {
     const bytes =
       value instanceof ArrayBuffer || ArrayBuffer.isView(value)
         ? value.byteLength
-        : typeof Blob === "function" && value instanceof Blob && value.size;
+        : value instanceof Blob && value.size;
     if (bytes === false) return given;
     binary += bytes;
     return 0;

@@ -1,8 +1,15 @@
+import type { Internals, TokenPart } from "./core/client.js";
+
 /** Why a token is asked for. */
 export type TokenNeed = "connect" | "expiring" | "refused";
 
 /** Gives a token, at once or later. Called with `refused`: the last one was not accepted, another may be. */
 export type TokenSource = (need: TokenNeed) => string | Promise<string>;
+
+export interface TokensOptions {
+  /** By which a token that replaces an expiring one is told to the server; default: it is not. */
+  readonly event?: string | undefined;
+}
 
 /** An enum, which leaves no more of a name than its value in a bundle. */
 const enum Fixed {
@@ -20,7 +27,8 @@ const enum Fixed {
  */
 export class Tokens {
   readonly #source: TokenSource;
-  readonly #renewed: (token: string) => void;
+  readonly #event: string | undefined;
+  readonly #internals: Internals;
   #need: TokenNeed | undefined = "connect";
   #token = "";
   #wasRefused = false;
@@ -28,28 +36,37 @@ export class Tokens {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #fetching: Promise<void> | undefined;
 
-  /** `renewed` is told a new token, in place of one that was about to expire. */
-  constructor(source: TokenSource, renewed: (token: string) => void) {
+  constructor(source: TokenSource, { event }: TokensOptions, internals: Internals) {
     this.#source = source;
-    this.#renewed = renewed;
+    this.#event = event;
+    this.#internals = internals;
+    const { socket, connection } = internals;
+    const { auth } = socket;
+    socket.auth = (send) => void this.#join(auth as object, send);
+    connection.hooks.forbidden = () => this.#refused();
+    connection.state.subscribe(({ status }) => {
+      if (status === "connected") this.#wasRefused = false;
+      if (status === "closed") this.#stop();
+    });
   }
 
-  /** Rejects with what the source throws. */
-  async get(): Promise<string> {
-    this.#isStopped = false;
-    // A refusal may come while a token is being fetched: then that one is of no use.
-    while (this.#need) await (this.#fetching ??= this.#fetch(this.#need));
-    if (this.#timer === undefined && !this.#isStopped) this.#watch();
-    return this.#token;
-  }
-
-  /** The server has let the client in. */
-  accepted(): void {
-    this.#wasRefused = false;
+  /** Sends the token beside `auth`, once it is there; a source that throws fails the attempt. */
+  async #join(auth: object, send: (data: object) => void): Promise<void> {
+    const { connection } = this.#internals;
+    const { attempt } = connection;
+    try {
+      const token = await this.#get();
+      if (attempt === connection.attempt) send({ ...auth, token });
+    } catch (error) {
+      if (attempt !== connection.attempt) return;
+      // Anything may be thrown, and what it has by the name of `data` or `context` is not the server's.
+      const message = error instanceof Error ? error.message : String(error);
+      connection.fail({ retry: "anew", message, cause: error });
+    }
   }
 
   /** The server has refused. Returns whether another token may help. */
-  refused(): boolean {
+  #refused(): boolean {
     const isWorthIt = !this.#wasRefused;
     this.#wasRefused = true;
     this.#need = "refused";
@@ -57,9 +74,17 @@ export class Tokens {
   }
 
   /** Renews nothing any more, until a token is asked for again. */
-  stop(): void {
+  #stop(): void {
     this.#isStopped = true;
     this.#unwatch();
+  }
+
+  async #get(): Promise<string> {
+    this.#isStopped = false;
+    // A refusal may come while a token is being fetched: then that one is of no use.
+    while (this.#need) await (this.#fetching ??= this.#fetch(this.#need));
+    if (this.#timer === undefined && !this.#isStopped) this.#watch();
+    return this.#token;
   }
 
   #unwatch(): void {
@@ -89,11 +114,19 @@ export class Tokens {
     const renew = (): void => {
       this.#timer = undefined;
       this.#need = "expiring";
-      // On failure the connection goes on with what it has.
-      this.get().then(this.#renewed, () => this.#renewIn(Fixed.RETRY_MS));
+      this.#get().then(
+        (token) => this.#event && void this.#internals.outbox.add(this.#event, [token]),
+        // The connection goes on with what it has.
+        () => this.#renewIn(Fixed.RETRY_MS),
+      );
     };
     this.#timer = setTimeout(renew, Math.min(ms, Fixed.MAX_TIMER_MS));
   }
+}
+
+/** The part by which the client has a token: `source` is asked again before a JWT expires, and when it is refused. */
+export function tokens(source: TokenSource, options: TokensOptions = {}): TokenPart {
+  return { plug: (internals) => void new Tokens(source, options, internals) };
 }
 
 /** When a JWT expires, in ms since 1970; Infinity for other tokens. */

@@ -1,6 +1,6 @@
 import { useEffect, useRef } from "react";
 import type { ChannelState, Position, Publication } from "../channel.js";
-import type { Client } from "../client.js";
+import type { CoreClient } from "../core/client.js";
 import type { Channels, NameIn } from "../contract.js";
 import { useView } from "./use-view.js";
 
@@ -21,7 +21,7 @@ export interface ChannelView<T> {
 
 /** Subscribes to a channel while the component is mounted. */
 export function useChannel<C, N extends NameIn<Channels<C>>>(
-  client: Client<C>,
+  client: CoreClient<C>,
   name: N,
   options: UseChannelOptions<Channels<C>[N]> = {},
 ): ChannelView<Channels<C>[N]> {

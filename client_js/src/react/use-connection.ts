@@ -1,5 +1,5 @@
 import { useMemo, useSyncExternalStore } from "react";
-import type { Client } from "../client.js";
+import type { CoreClient } from "../core/client.js";
 import type { ConnectionState } from "../connection.js";
 
 /** What a server renders, which is also what hydration begins with. */
@@ -11,7 +11,7 @@ const CONNECTING: ConnectionState = {
 };
 
 /** What state the connection is in, and why. */
-export function useConnection<C>({ connection }: Client<C>): ConnectionState {
+export function useConnection<C>({ connection }: CoreClient<C>): ConnectionState {
   return useSyncExternalStore(
     useMemo(() => (tell: () => void) => connection.subscribe(tell), [connection]),
     () => connection.get(),

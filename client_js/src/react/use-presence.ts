@@ -1,5 +1,5 @@
 import type { Subscriber } from "../channel.js";
-import type { Client } from "../client.js";
+import type { CoreClient } from "../core/client.js";
 import type { Channels, NameIn } from "../contract.js";
 import { useView } from "./use-view.js";
 
@@ -13,7 +13,7 @@ export interface PresenceView {
 type Change = (subscribers: readonly Subscriber[]) => readonly Subscriber[];
 
 /** Who is subscribed to a channel; subscribes to it while the component is mounted. */
-export function usePresence<C>(client: Client<C>, name: NameIn<Channels<C>>): PresenceView {
+export function usePresence<C>(client: CoreClient<C>, name: NameIn<Channels<C>>): PresenceView {
   return useView<C, NameIn<Channels<C>>, PresenceView>(
     client,
     name,

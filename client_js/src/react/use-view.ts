@@ -1,6 +1,6 @@
 import { useMemo, useSyncExternalStore } from "react";
 import type { Channel, ChannelState } from "../channel.js";
-import type { Client } from "../client.js";
+import type { CoreClient } from "../core/client.js";
 import type { Channels, NameIn } from "../contract.js";
 import type { ConnectionState } from "../connection.js";
 
@@ -20,7 +20,7 @@ type Listening = [onState: (state: ChannelState) => void, ...ends: (() => void)[
  * `begin` and `listen` are those of the first render with this client and name.
  */
 export function useView<C, N extends NameIn<Channels<C>>, View extends object>(
-  client: Client<C>,
+  client: CoreClient<C>,
   name: N,
   begin: (channel: Channel<Channels<C>[N]>) => View,
   listen: (channel: Channel<Channels<C>[N]>, model: Model<View>) => Listening,

@@ -1,5 +1,7 @@
 import { Client, type ClientOptions } from "../client.js";
+import { CoreClient, type CoreOptions } from "../core/client.js";
 import type { ArgumentsOf, Channels, FromServer, NameIn, ToServer } from "../contract.js";
+import { requests } from "../requests.js";
 import { GatewaySocket } from "./gateway-socket.js";
 import { channelNameOf, MemoryChannel, type ChannelOptions, type Member, type Question } from "./memory-channel.js";
 import { MemorySocket } from "./memory-socket.js";
@@ -113,10 +115,19 @@ export class MemoryGateway<C = object> {
 
   /** A client of this gateway, with the options of `connect()` that do not concern the network. */
   connect(options: ClientOptions = {}): Client<C> {
+    return this.#connect((socket) => new Client<C>(socket, options));
+  }
+
+  /** A client of `tidegate-client/core`, with the parts that are given. */
+  connectCore(options: CoreOptions = {}): CoreClient<C> {
+    return this.#connect((socket) => new CoreClient<C>(socket, { ...options, outbox: options.outbox ?? requests }));
+  }
+
+  #connect<T extends CoreClient<C>>(make: (socket: MemorySocket) => T): T {
     const socket: MemorySocket = new MemorySocket({
       knock: (opened, failed) => this.#knock(socket, opened, failed),
     });
-    const client = new Client<C>(socket, options);
+    const client = make(socket);
     this.#clientSockets.set(client, socket);
     return client;
   }
@@ -127,7 +138,7 @@ export class MemoryGateway<C = object> {
   }
 
   /** The side of the gateway of a client; undefined where it has no place here. */
-  socketOf(client: Client<C>): GatewaySocket<C> | undefined {
+  socketOf(client: CoreClient<C>): GatewaySocket<C> | undefined {
     const socket = this.#clientSockets.get(client);
     return socket && this.#sockets.get(socket);
   }
@@ -176,12 +187,12 @@ export class MemoryGateway<C = object> {
   // -- the network -------------------------------------------------------------------------------------
 
   /** Ends connections: all, or that of one client. What is under way is lost. Places are kept. */
-  cut(client?: Client<C>): void {
+  cut(client?: CoreClient<C>): void {
     for (const wire of this.#wiresOf(client)) wire.cut();
   }
 
   /** As `cut()`, and the places of the clients are forgotten: they come back as new ones. */
-  lose(client?: Client<C>): void {
+  lose(client?: CoreClient<C>): void {
     this.cut(client);
     const lost = client && this.#clientSockets.get(client);
     if (!client) this.#sockets.clear();
@@ -213,11 +224,11 @@ export class MemoryGateway<C = object> {
   }
 
   /** The connection of a client moves to another transport, as after a probe. */
-  upgrade(client: Client<C>, transport: string): void {
+  upgrade(client: CoreClient<C>, transport: string): void {
     this.#clientSockets.get(client)?.io.engine?.upgrade(transport);
   }
 
-  #wiresOf(client: Client<C> | undefined): Wire[] {
+  #wiresOf(client: CoreClient<C> | undefined): Wire[] {
     const socket = client && this.#clientSockets.get(client);
     return [...this.#wires].filter(([, owner]) => !client || owner === socket).map(([wire]) => wire);
   }

@@ -35,7 +35,7 @@ export function splitPayload(payload: string, maxBytes: number): string[] {
   for (const packet of payload.split(SEPARATOR)) {
     const length = utf8Length(packet);
     left -= length + 1;
-    if (pieces.length > 0 && left >= 0) {
+    if (left >= 0) {
       pieces.push(pieces.pop() + SEPARATOR + packet);
     } else {
       pieces.push(packet);

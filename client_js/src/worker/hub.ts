@@ -256,7 +256,7 @@ export class Hub {
 
 function codeOf({ code }: TidegateError): number {
   if (code === "full" || code === "expired") return ANSWERS.refused;
-  if (code === "timeout" || code === "closed") return ANSWERS.forgotten;
+  if (code === "timeout" || code === "closed" || code === "lost") return ANSWERS.forgotten;
   return ANSWERS[code];
 }
 

@@ -1,5 +1,6 @@
 import type { TestContext } from "node:test";
-import type { Client, ConnectionState } from "../../src/index.js";
+import type { CoreClient } from "../../src/core/index.js";
+import type { ConnectionState } from "../../src/index.js";
 
 /** A state in few words: `recovering/lost 1 +250` has failed once and tries again in 250 ms. */
 export function inWords(state: ConnectionState): string {
@@ -11,7 +12,7 @@ export function inWords(state: ConnectionState): string {
 }
 
 /** States as they come, from now on; `take()` empties the list. */
-export function watch<C>(client: Client<C>): { states: string[]; take(): string[] } {
+export function watch<C>(client: CoreClient<C>): { states: string[]; take(): string[] } {
   const states: string[] = [];
   client.connection.subscribe((state) => void states.push(inWords(state)));
   return { states, take: () => states.splice(0) };
