@@ -97,9 +97,23 @@ async function buildStatic(outdir) {
   writeFileSync(join(outdir, "LICENSES.txt"), licences(new Set([...packagesOf(ours.metafile), ...MSGPACK_PACKAGES])));
 }
 
+async function inTemporary(work) {
+  const directory = mkdtempSync(join(tmpdir(), "tidegate-client-"));
+  try {
+    return await work(directory);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
 /** Fails where a part of the package is over its budget. */
 async function reportSizes(dist) {
-  const rows = await measure(root, dist);
+  const rows = await inTemporary(async (directory) => {
+    // Wherever it was built: package.json tells bundlers that what is not used may be left out.
+    cpSync("package.json", join(directory, "package.json"));
+    cpSync(dist, join(directory, "dist"), { recursive: true });
+    return measure(root, join(directory, "dist"));
+  });
   for (const { name, added, budget } of rows) console.log(`${name}: ${added} of ${budget} bytes, with gzip`);
   const over = rows.filter(({ added, budget }) => added > budget);
   if (over.length) throw new Error(`over the size budget: ${over.map(({ name }) => name).join("; ")}`);
@@ -113,12 +127,9 @@ function differences(expected, actual) {
 }
 
 if (args.check) {
-  const directory = mkdtempSync(join(tmpdir(), "tidegate-client-"));
-  try {
+  await inTemporary(async (directory) => {
     const dist = join(directory, "dist");
     buildPackage(dist);
-    // Tells bundlers that what is not used may be left out.
-    cpSync("package.json", join(directory, "package.json"));
     await buildStatic(directory);
     await reportSizes(dist);
     const stale = differences(directory, args.static);
@@ -126,9 +137,7 @@ if (args.check) {
       console.error(`not what the sources build: ${stale.join(", ")} (run scripts/client)`);
       process.exitCode = 1;
     }
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  });
 } else {
   buildPackage(args.dist);
   await buildStatic(args.static);
