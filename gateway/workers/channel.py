@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -42,6 +43,12 @@ class Channel:
     def close(self) -> None:
         self._writer.close()
 
+    async def finish(self) -> None:
+        """Close once everything was sent that the other end still takes."""
+        self._writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self._writer.wait_closed()
+
 
 def read_first(sock: socket.socket) -> dict[str, Any]:
     """The first message, before there is a loop. Raises: EOFError where the supervisor is gone."""
@@ -53,3 +60,9 @@ def read_first(sock: socket.socket) -> dict[str, Any]:
         data += more
     message: dict[str, Any] = json.loads(data)
     return message
+
+
+def send_last(sock: socket.socket, **message: Any) -> None:
+    """A message where there is no loop; the process ends after it. Does nothing when the other end is gone."""
+    with contextlib.suppress(OSError):
+        sock.sendall(json.dumps(message).encode() + b"\n")

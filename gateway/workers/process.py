@@ -42,6 +42,8 @@ class WorkerProcess:
         self.ready_at = 0.0
         self.heard_at = self.started_at
         self.report: dict[str, Any] = {}
+        #: Why it ended, in its own words; empty where it has not said.
+        self.failure = ""
         #: Where it was last told to accept.
         self.accepts: list[int] = []
         self.pid = 0
@@ -99,6 +101,9 @@ class WorkerProcess:
                 self.state = WorkerState.READY
             elif "leaving" in message:
                 self.state = WorkerState.LEAVING
+            elif "failed" in message:
+                self.failure = message["failed"]
+                continue  # its end, which follows, is the news
             if "report" not in message:
                 self.settled.set()
                 changed()

@@ -26,7 +26,7 @@ from .listening import bind, name_of
 from .notify import Notifier, inherited_sockets
 from .process import WorkerProcess, WorkerState
 from .restarts import RestartDelays
-from .worker import BAD_CONFIGURATION
+from .worker import BAD_CONFIGURATION, FAILED
 
 logger = logging.getLogger("tidegate.supervisor")
 
@@ -73,6 +73,7 @@ class Supervisor:
         self._reload_again = False
         self._reloading: asyncio.Task[None] | None = None
         self._exit_code = 0
+        self._is_refused = False
 
     async def run(self) -> int:
         """Until SIGTERM or SIGINT has been drained; the exit code. Raises: OSError, RuntimeDirError."""
@@ -94,6 +95,7 @@ class Supervisor:
             await control.start()
             if await self._start_all():
                 self._state = "running"
+                self._assign()  # only now, so that clients which wait are spread over all
                 self._tell_ready()
                 scheme = "https" if settings.certfile is not None else "http"
                 logger.info(
@@ -116,18 +118,9 @@ class Supervisor:
     # -- starting ----------------------------------------------------------------------------------------
 
     async def _start_all(self) -> bool:
-        """The first worker alone: what is wrong with the configuration or the application is said once."""
-        first = await self._start(self._places[0])
-        await self._settle(first)
-        if first.state is WorkerState.ENDED and not self._stop.is_set():
-            code = first.ended.result()
-            self._exit_code = BAD_CONFIGURATION if code == BAD_CONFIGURATION else 1
-            what = "the configuration is refused" if code == BAD_CONFIGURATION else "the application does not start"
-            logger.error("%s: the first worker ended with %s; nothing is served", what, _said(code))
-            return False
-        others = [await self._start(place) for place in self._places[1:]]
-        for worker in others:
-            await self._settle(worker)
+        """Whether all workers serve. They start at once; with the first that does not, the others end too."""
+        workers = [await self._start(place) for place in self._places]
+        await asyncio.gather(*(self._settle(worker) for worker in workers))
         return not self._stop.is_set()
 
     async def _start(self, place: Place) -> WorkerProcess:
@@ -157,11 +150,14 @@ class Supervisor:
         place.workers.remove(worker)
         self._ended_totals = report.add(self._ended_totals, worker.report, levels=False)
         (self._directory / f"{worker.id}.sock").unlink(missing_ok=True)
-        extra = {"worker": worker.id, "pid": worker.pid}
-        if worker.state is WorkerState.LEAVING or code == 0:
-            logger.info("worker %d has ended", place.index, extra=extra)
+        if self._state == "starting" and not self._stop.is_set():
+            self._refuse_to_start(worker, code)
+        elif code == 0:
+            _log(logging.INFO, worker, f"worker {place.index} has ended")
         else:
-            logger.error("worker %d ended with %s", place.index, _said(code), extra=extra)
+            # Where none can start all fail alike, and one has been heard.
+            level = logging.DEBUG if self._is_refused and not worker.ready_at else logging.ERROR
+            _log(level, worker, f"worker {place.index} ended with {_said(code)}")
         is_filled = any(each.state in (WorkerState.STARTING, WorkerState.READY) for each in place.workers)
         if self._state == "starting" or self._stop.is_set() or is_filled or place.restart is not None:
             return
@@ -169,6 +165,13 @@ class Supervisor:
         if delay_s:
             logger.warning("worker %d is started again in %gs", place.index, delay_s)
         place.restart = self._run_task(self._start_again(place, delay_s))
+
+    def _refuse_to_start(self, worker: WorkerProcess, code: int) -> None:
+        self._is_refused = True
+        self._exit_code = BAD_CONFIGURATION if code == BAD_CONFIGURATION else FAILED
+        what = "the configuration is refused" if code == BAD_CONFIGURATION else "the application does not start"
+        _log(logging.ERROR, worker, f"{what}: worker {worker.index} ended with {_said(code)}; nothing is served")
+        self._stop.set()
 
     async def _start_again(self, place: Place, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
@@ -181,7 +184,7 @@ class Supervisor:
 
     def _assign(self) -> None:
         """Each socket is accepted from by the worker of its place, or while there is none by another."""
-        if self._stop.is_set():
+        if self._state == "starting" or self._stop.is_set():
             return
         now = time.monotonic()
         ready = [place.ready(now) for place in self._places]
@@ -346,6 +349,15 @@ class Supervisor:
             logger.error("the supervisor failed", exc_info=task.exception())
             self._exit_code = 1
             self._stop.set()
+
+
+def _log(level: int, worker: WorkerProcess, message: str) -> None:
+    """A line about a worker's end, and below it what the worker has said about that."""
+    if logger.isEnabledFor(level):
+        extra = {"worker": worker.id, "pid": worker.pid}
+        record = logger.makeRecord(logger.name, level, __file__, 0, message, (), None, "_attend", extra)
+        record.exc_text = worker.failure.rstrip() or None
+        logger.handle(record)
 
 
 def _said(code: int) -> str:

@@ -3,7 +3,8 @@
     python -m gateway.workers.worker FD
 
 FD is its end of the channel. The first message says who it is (``Instructions``); then come ``accept``, ``report`` and
-``drain``. Where the channel ends, the supervisor has, and the worker drains.
+``drain``. Where the channel ends, the supervisor has, and the worker drains. What goes wrong is told by the channel
+too, since the supervisor says it once where all workers fail alike.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import socket
 import ssl
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypedDict
@@ -35,13 +37,14 @@ from transports.peers.forwarder import PeerForwarder
 from transports.peers.links import LinkListener
 from transports.peers.registry import FileRegistry
 
-from .channel import Channel, read_first
+from .channel import Channel, read_first, send_last
 from .membership import NodeRegistry, join
 
 logger = logging.getLogger("tidegate.worker")
 
-#: Of a worker that cannot start with this configuration.
+#: Exit codes: of a worker that cannot start with this configuration, and of one whose application has failed.
 BAD_CONFIGURATION = 2
+FAILED = 1
 
 
 class Instructions(TypedDict):
@@ -191,18 +194,25 @@ def main(argv: Sequence[str]) -> int:
         app = create_application(settings)
         cluster_options(settings)
     except SettingsError as error:
-        cli.complain_of(error)
+        send_last(sock, failed="\n".join(map(str, error.problems)))
         return BAD_CONFIGURATION
+    except Exception:  # noqa: BLE001 - of the application
+        send_last(sock, failed=traceback.format_exc())
+        return FAILED
 
-    async def run() -> None:
+    async def run() -> int:
         channel = await Channel.over(sock)
         try:
             await Worker(settings, app, instructions, channel).run()
+        except Exception:  # noqa: BLE001 - of the application, when it starts or ends
+            channel.send(failed=traceback.format_exc())
+            return FAILED
         finally:
-            channel.close()
+            await channel.finish()
+        return 0
 
     with asyncio.Runner(loop_factory=lambda: event_loop(settings)) as runner, contextlib.suppress(KeyboardInterrupt):
-        runner.run(run())
+        return runner.run(run())
     return 0
 
 

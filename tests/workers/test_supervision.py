@@ -142,8 +142,49 @@ def test_what_cannot_work_is_said_and_ends(
     workers = () if "--workers" in arguments else ("--workers", "2")
     server = gateway(*workers, *arguments, source=source)
     assert server.process.wait(timeout_s(20)) == code
-    assert said in server.log
-    assert server.log.count("worker 0 starts") <= 1
+    assert server.log.count(said) == 1, "once, whatever the number of workers"
+    assert server.log.count("nothing is served") <= 1
+
+
+TOGETHER = """
+import os, time
+from pathlib import Path
+from tests.support.apps import create_app
+Path(f"here-{os.getpid()}").touch()
+while len(list(Path().glob("here-*"))) < 3:
+    time.sleep(0.01)
+app = create_app({"handshakes_per_second": 0})
+"""
+
+
+async def test_workers_start_at_once_and_serve_together(gateway: Start) -> None:
+    """Each waits for the others while it loads the application."""
+    server = gateway("--workers", "3", "--drain-timeout-s", "1", source=TOGETHER)
+    owners = {(await server.client.handshake())["sid"][:7] for _ in range(30)}
+    assert owners == set(server.workers()), "none has served before the others"
+    assert server.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [("raise OSError('the licence is taken')", 1, "OSError: the licence is taken"), ("app = 3", 2, "application:app")],
+)
+def test_worker_that_does_not_start_ends_the_others(gateway: Start, failure: str, code: int, said: str) -> None:
+    source = f"""{TOGETHER}
+try:
+    os.mkdir("one")  # by one of them
+except FileExistsError:
+    pass
+else:
+    {failure}
+"""
+    server = gateway("--workers", "3", "--log-format", "json", source=source)
+    assert server.process.wait(timeout_s(30)) == code
+    lines = [json.loads(line) for line in server.log.splitlines()]
+    (refusal,) = [line for line in lines if "nothing is served" in line["message"]]
+    assert said in refusal["exception"]
+    assert "Running" not in server.log
+    assert all(is_gone(line["pid"]) for line in lines if line["message"].endswith(" starts"))
 
 
 def test_port_in_use_is_refused_also_by_a_gateway_that_could_share_it(gateway: Start) -> None:
