@@ -147,7 +147,9 @@ class Worker:
         self._leaving.set()
 
     async def _accept(self, places: Sequence[int]) -> None:
-        """Accept connections at these of the sockets, and at no other."""
+        """Accept connections at these of the sockets, and at no other; at none once this worker leaves."""
+        if self._leaving.is_set():
+            places = ()
         for place in set(self._sites) - set(places):
             for site in self._sites.pop(place):
                 await site.stop()
@@ -176,6 +178,9 @@ class Worker:
         await self._accept(())
         for server in self._cluster_servers:
             server.close()
+        # Where the supervisor was killed, its successor can have the port although this worker is still draining.
+        for sock in (*self._cluster_sockets, *(sock for several in self._sockets for sock in several)):
+            sock.close()
         self._forwarder.leave(self._successors)
         logger.info("stopping: %d clients are told to reconnect", sum(len(engine.sockets) for engine in self._engines))
         await asyncio.gather(*(engine.drain(self._settings.drain_timeout_s) for engine in self._engines))
