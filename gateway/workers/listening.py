@@ -14,11 +14,16 @@ from typing import Any, Final
 #: Family, and what the system knows it by.
 Address = tuple[int, tuple[Any, ...]]
 CAN_SHARE_PORT: Final = sys.platform == "linux"
+#: How long a connection without a request stays with the kernel, where another worker can take it when one dies. Linux
+#: counts in repetitions of its SYN-ACK, of which the first comes after a second.
+DEFER_S: Final = 1
 
 
-def bind(host: str, port: int, count: int, backlog: int) -> list[list[socket.socket]]:
+def bind(host: str, port: int, count: int, backlog: int, *, defers: bool = False) -> list[list[socket.socket]]:
     """For each of ``count`` workers its sockets, one for each address of ``host``; one entry for all where no port
     can be shared. Port 0 takes a free one, the same for all addresses.
+
+    ``defers``: clients speak first here, so connections are accepted when they do, or after ``DEFER_S``.
 
     Raises: OSError.
     """
@@ -36,6 +41,8 @@ def bind(host: str, port: int, count: int, backlog: int) -> list[list[socket.soc
             bound.append(_bind_all(addresses, port, shares=CAN_SHARE_PORT and count > 1))
             port = bound[0][0].getsockname()[1]
         for sock in (each for several in bound for each in several):
+            if defers and hasattr(socket, "TCP_DEFER_ACCEPT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_S)
             sock.listen(backlog)
     except OSError:
         for sock in (each for several in bound for each in several):

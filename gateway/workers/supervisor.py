@@ -82,7 +82,7 @@ class Supervisor:
         if inherited:
             self._sockets = [inherited]
         else:
-            self._sockets = bind(settings.host, settings.port, len(self._places), settings.backlog)
+            self._sockets = bind(settings.host, settings.port, len(self._places), settings.backlog, defers=True)
         if settings.cluster_listen is not None:
             self._cluster = bind(*parse_address(settings.cluster_listen), 1, settings.backlog)[0]
         self._directory = runtime_dir.create(runtime_dir.base(settings.runtime_dir, os.environ))

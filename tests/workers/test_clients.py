@@ -170,7 +170,8 @@ def test_killed_worker_takes_its_own_clients_only(
     assert others
     check_all_answered([one for one in others if one["name"].endswith("websocket")])
     for one in others:
-        # The stock clients use a connection for each request in Node, any of which the victim may have just accepted.
+        # The stock clients use a connection for each request in Node, one of which the victim may have read and not
+        # passed on yet (docs/design/workers.md).
         assert one["isInOrder"], one
         assert len(one["problems"]) <= 1, one
     assert "ended with SIGKILL" in server.log
