@@ -184,6 +184,7 @@ class Worker:
         self._forwarder.leave(self._successors)
         logger.info("stopping: %d clients are told to reconnect", sum(len(engine.sockets) for engine in self._engines))
         await asyncio.gather(*(engine.drain(self._settings.drain_timeout_s) for engine in self._engines))
+        await self._forwarder.finish()
         self._forwarder.leave(self._successors)
 
 

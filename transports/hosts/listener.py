@@ -145,6 +145,11 @@ class Listener:
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
 
+    async def adopted(self) -> None:
+        """Wait until all that were given to ``adopt`` are served."""
+        if self._adopting:
+            await asyncio.wait(set(self._adopting))
+
     async def _adopt(self, sock: socket.socket, data: bytes) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: self.connection(data), sock)

@@ -45,6 +45,8 @@ logger = logging.getLogger("tidegate.peers")
 LINK_IDLE_S: Final = 30.0
 _SWEEP_S: Final = 10.0
 _BACKLOG: Final = 4096
+#: How long other workers may take to learn that this one ends.
+FINISH_S: Final = 2.0
 #: Longest path of a Unix socket. Linux takes 107 bytes, macOS 103.
 MAX_PATH_BYTES: Final = 103
 
@@ -99,6 +101,7 @@ class PeerForwarder:
         self._arriving: set[socket.socket] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
+        self._is_finishing = self._is_closed = False
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -110,13 +113,32 @@ class PeerForwarder:
         self._socket.listen(_BACKLOG)
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
 
+    async def finish(self) -> None:
+        """Take no more connections of other workers, but all that they have handed over already."""
+        self._is_finishing = True
+        self._close_socket()
+        for receiver in self._receivers:
+            receiver.finish()
+        ends = time.monotonic() + FINISH_S
+        while (self._arriving or self._receivers) and time.monotonic() < ends:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.005)
+        await self._public.adopted()
+
+    def _close_socket(self) -> None:
+        if self._socket is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        # Nobody finds it any more; who has found it before waits in its queue.
+        socket_path(self._directory, self.worker_id).unlink(missing_ok=True)
+        while self._accept():
+            pass
+        self._socket.close()
+        self._socket = None
+
     def close(self) -> None:
+        self._is_closed = True
         loop = asyncio.get_running_loop()
-        if self._socket is not None:
-            loop.remove_reader(self._socket.fileno())
-            self._socket.close()
-            socket_path(self._directory, self.worker_id).unlink(missing_ok=True)
-            self._socket = None
+        self._close_socket()
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -219,7 +241,7 @@ class PeerForwarder:
 
     def _undelivered(self, kind: bytes, fd: int, data: bytes) -> None:
         # Its owner has ended, so this worker finds out that the session is unknown.
-        if kind == CLIENT and self._socket is not None:
+        if kind == CLIENT and not self._is_closed:
             self._public.adopt(fd, data)
         else:
             os.close(fd)
@@ -287,22 +309,24 @@ class PeerForwarder:
 
     # -- in ----------------------------------------------------------------------------------------------
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Whether there was a connection."""
         if self._socket is None:
-            return
+            return False
         try:
             sock, _ = self._socket.accept()
         except OSError as error:
             if not isinstance(error, BlockingIOError):
                 logger.warning("a connection of another worker was not accepted: %s", error)
-            return
+            return False
         if not peer_is_ours(sock):
             logger.warning("a process of another user was turned away at %s", self._socket.getsockname())
             sock.close()
-            return
+            return True
         sock.setblocking(False)
         self._arriving.add(sock)
         asyncio.get_running_loop().add_reader(sock.fileno(), self._greeted, sock)
+        return True
 
     def _greeted(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -313,7 +337,10 @@ class PeerForwarder:
         except OSError:
             greeting = b""
         if greeting == CHANNEL_GREETING:
-            self._receivers.add(HandoverReceiver(sock, self._received, self._receivers.discard))
+            receiver = HandoverReceiver(sock, self._received, self._receivers.discard)
+            self._receivers.add(receiver)
+            if self._is_finishing:
+                receiver.finish()
         elif greeting == LINK_GREETING:
             self._links.adopt(sock.detach(), b"")
         else:

@@ -54,6 +54,7 @@ class HandoverChannel:
         self._waiting: deque[tuple[bytes, int, bytes]] = deque()
         self._rest = b""
         self._is_writing = False
+        self._is_ending = False
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._sock.setblocking(False)
@@ -74,16 +75,24 @@ class HandoverChannel:
         """What is still waiting is given back."""
         if self._sock.fileno() < 0:
             return
-        self._loop.remove_reader(self._sock.fileno())
         self._stop_writing()
+        if not self._is_ending:
+            self._end()
         self._sock.close()
+
+    def _end(self) -> None:
+        self._is_ending = True
+        self._loop.remove_reader(self._sock.fileno())
         waiting, self._waiting = self._waiting, deque()
         self._gone()
         for kind, fd, data in waiting:
             self._undelivered(kind, fd, data)
 
     def _ended(self) -> None:
-        self.close()  # nothing is ever said on it, so this is its end
+        # Nothing is ever said on it, so the other end takes no more. Whose descriptor is gone has to follow it.
+        self._end()
+        if not self._rest:
+            self.close()
 
     def _flush(self) -> None:
         while self._rest or self._waiting:
@@ -110,6 +119,8 @@ class HandoverChannel:
             os.close(fd)
             self._rest = frame[sent:]
         self._stop_writing()
+        if self._is_ending:
+            self.close()
 
     def _retry(self) -> None:
         if self._sock.fileno() >= 0:
@@ -137,6 +148,11 @@ class HandoverReceiver:
         self._buffer = b""
         self._fds: deque[int] = deque()
         self._loop.add_reader(sock.fileno(), self._read)
+
+    def finish(self) -> None:
+        """Let the sender know that this end takes no more; what is under way still comes, and then the end."""
+        if self._sock.fileno() >= 0:
+            self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         if self._sock.fileno() < 0:

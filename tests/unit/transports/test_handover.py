@@ -94,6 +94,22 @@ async def test_what_was_not_taken_comes_back(ends: Callable[[], Ends]) -> None:
     made.close()
 
 
+@pytest.mark.parametrize("size", [10, 50_000, 900_000])
+async def test_nothing_is_lost_where_the_receiver_finishes(ends: Callable[[], Ends], size: int) -> None:
+    made = ends()
+    count = 50
+    for number in range(count):
+        made.channel.send(CLIENT, pipe(str(number).encode()), b"x" * size)
+    receiver = made.receive()
+    receiver.finish()
+    await eventually(lambda: made.is_gone and made.sock.fileno() < 0, "both have ended")
+    assert [int(os.read(fd, 99)) for _, fd, _ in (*made.came, *made.back)] == list(range(count))
+    assert all(data == b"x" * size for _, _, data in (*made.came, *made.back))
+    assert made.came
+    assert bool(made.back) == (size > 10)
+    made.close()
+
+
 async def test_frames_without_descriptor_or_meaning_end_the_channel(ends: Callable[[], Ends]) -> None:
     for said in (b"C\0\0\0\1x", b"X\0\0\0\0", b"C\xff\xff\xff\xff"):
         made = ends()
