@@ -17,6 +17,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,7 +184,12 @@ class Worker:
             sock.close()
         self._forwarder.leave(self._successors)
         logger.info("stopping: %d clients are told to reconnect", sum(len(engine.sockets) for engine in self._engines))
-        await asyncio.gather(*(engine.drain(self._settings.drain_timeout_s) for engine in self._engines))
+        timeout_s = self._settings.drain_timeout_s
+        began = time.monotonic()
+        await asyncio.gather(
+            *(engine.drain(timeout_s) for engine in self._engines), self._forwarder.finish_relays(timeout_s)
+        )
+        await self._forwarder.finish_relays(began + timeout_s - time.monotonic())
         await self._forwarder.finish()
         self._forwarder.leave(self._successors)
 

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import os
+import ssl
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -74,8 +75,8 @@ class Connection:
         self.writer = writer
 
     @classmethod
-    async def open(cls, port: int) -> Connection:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
+    async def open(cls, port: int, tls: ssl.SSLContext | None = None) -> Connection:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24, ssl=tls)
         return cls(reader, writer)
 
     async def send(self, data: bytes) -> None:
@@ -159,10 +160,11 @@ class Connection:
 class EngineClient:
     """Engine.IO by hand, one connection per request.
 
-    ``path``: of the engine, as ``/engine.io/``.
+    ``path``: of the engine, as ``/engine.io/``. ``tls``: for encrypted connections.
     """
 
-    def __init__(self, port: int, path: str = "/engine.io/") -> None:
+    def __init__(self, port: int, path: str = "/engine.io/", tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.port = port
         self.path = path
 
@@ -172,13 +174,13 @@ class EngineClient:
     async def request(
         self, method: str, target: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Response:
-        async with await Connection.open(self.port) as connection:
+        async with await Connection.open(self.port, self.tls) as connection:
             await connection.request(method, target, headers=headers, body=body)
             return await connection.read_response()
 
     async def begin(self, method: str, target: str, **options: Any) -> Connection:
         """Send a request and leave it waiting."""
-        connection = await Connection.open(self.port)
+        connection = await Connection.open(self.port, self.tls)
         await connection.request(method, target, **options)
         return connection
 

@@ -199,6 +199,20 @@ async def test_death_of_the_owner_is_told_at_once(hosts: Hosts) -> None:
     assert owner in second.log
 
 
+async def test_host_that_restarts_its_workers_cuts_no_poll_of_another(hosts: Hosts) -> None:
+    first, second = hosts.add(workers=1), hosts.add(workers=1)
+    sid = await on(first)
+    client = second.client
+    poll = await client.begin("GET", client.target(transport="polling", sid=sid))
+    async with closing(poll):
+        second.eventually(lambda status: status["total"]["forwarded"].get("relayed_to_hosts") == 1, "it is relayed")
+        second.signal(signal.SIGHUP)
+        answer = await poll.read_response()
+    assert (answer.status, answer.text, answer.headers["connection"]) == (200, "6", "close")
+    assert (await client.post(sid, '421["echo","hi"]')).text == "ok"
+    assert (await client.get(sid)).text == '431["hi"]'
+
+
 async def test_wrong_secret_is_refused_counted_and_logged(hosts: Hosts) -> None:
     first, second = hosts.add(), hosts.add(secret="another secret, as long as it")
     sid = await on(first)

@@ -6,15 +6,17 @@ import asyncio
 import json
 import signal
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.raw import CLOSE, TEXT, Connection, EngineClient, Response, closing
-from tests.support.waiting import eventually
+from tests.support.raw import CLOSE, TEXT, Connection, EngineClient, Response, Stream, closing
+from tests.support.waiting import eventually, timeout_s
 from tests.workers.conftest import Gateway
 from tests.workers.test_supervision import activating
 from transports.refusals import CloseCode
@@ -175,3 +177,100 @@ async def test_sessions_of_workers_that_are_replaced_are_told_to_reconnect(gatew
         for stream in streams:
             await stream.opening()
             assert (await stream.rest())[-1] == "1"
+
+
+#: aiohttp has begun to read the request then, so its connection cannot be handed over.
+MIDDLEWARE = """
+@web.middleware
+async def see(request, handler):
+    return await handler(request)
+app.middlewares.append(see)
+"""
+
+
+class Asking:
+    """A client of the worker that leaves last, whose requests any worker gets."""
+
+    def __init__(self, client: EngineClient, sid: str, transport: str) -> None:
+        self._client = client
+        self._sid = sid
+        self._transport = transport
+        self._count = 1  # records that have come: the open packet
+        self._waiting: Connection
+        self._posting: Connection
+        #: How its requests for messages have ended.
+        self.ends: list[str] = []
+
+    async def begin(self) -> None:
+        await self._ask()
+        target = self._client.target(transport=self._transport, sid=self._sid)
+        self._posting = await self._client.begin("POST", target, headers={"Content-Length": "1"})
+
+    async def _ask(self) -> None:
+        counting = {"ack": self._count} if self._transport == "xhr-streaming" else {}
+        target = self._client.target(transport=self._transport, sid=self._sid, **counting)
+        self._waiting = await self._client.begin("GET", target)
+
+    async def _read(self) -> str:
+        """The last packet of an answer."""
+        if self._transport == "polling":
+            answer = await self._waiting.read_response()
+            assert answer.status == 200, answer
+            return answer.text
+        stream = Stream(self._waiting, await self._waiting.read_head())
+        assert stream.head.status == 200, stream.head
+        records = await stream.rest()
+        self._count += len(records)
+        return records[-1]
+
+    async def until_told(self, is_released: asyncio.Event) -> None:
+        """Ask until the session ends; the body of the POST is sent when the first worker has begun to leave."""
+        finishing = asyncio.create_task(self._finish_post(is_released))
+        while "1" not in self.ends:
+            if self.ends:
+                await self._ask()
+            async with closing(self._waiting):
+                self.ends.append(await self._read())
+            is_released.set()
+        await finishing
+
+    async def _finish_post(self, is_released: asyncio.Event) -> None:
+        async with closing(self._posting):
+            await asyncio.wait_for(is_released.wait(), timeout_s(30))
+            await self._posting.send(b"3")
+            answer = await self._posting.read_response()
+            assert (answer.status, answer.text) == (200, "ok")
+
+
+@pytest.mark.parametrize("transport", ["polling", "xhr-streaming"])
+@pytest.mark.parametrize("what", ["tls", "middleware"])
+async def test_worker_that_leaves_cuts_nothing_that_it_relays(
+    gateway: Start, certificate: tuple[Path, Path], what: str, transport: str
+) -> None:
+    tls, source = None, APPLICATION
+    arguments = ["--workers", "2", "--ping-interval-s", "60"]
+    if what == "tls":
+        tls = ssl.create_default_context(cafile=str(certificate[0]))
+        arguments += ["--certfile", str(certificate[0]), "--keyfile", str(certificate[1])]
+    else:
+        source += MIDDLEWARE
+    server = gateway(*arguments, source=source)
+    client = EngineClient(server.port, "/socket.io/", tls)
+    ids = {each["index"]: each["id"] for each in server.status()["workers"]}
+    clients: list[Asking] = []
+    while len(clients) < 12:
+        if transport == "polling":
+            sid = (await client.handshake())["sid"]
+        else:
+            stream = await client.stream(ack=0)
+            sid = (await stream.opening())["sid"]
+        if sid.startswith(ids[1]):
+            clients.append(Asking(client, sid, transport))
+            await clients[-1].begin()
+        else:
+            await client.post(sid, "1", transport)
+    server.signal(signal.SIGHUP)
+    is_released = asyncio.Event()
+    await asyncio.gather(*(each.until_told(is_released) for each in clients))
+    assert {end for each in clients for end in each.ends} == {"6", "1"}, "released by one, and told by the other"
+    assert await asyncio.to_thread(server.end) == 0

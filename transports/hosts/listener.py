@@ -432,7 +432,8 @@ class Connection(asyncio.Protocol):
             return
         self._exchange = None
         self._body = None
-        keeps_alive = exchange.keeps_alive and not exchange.has_body
+        is_leaving = self._is_secure and self._listener.give_away is not None  # nobody can take it
+        keeps_alive = exchange.keeps_alive and not exchange.has_body and not is_leaving
         head = [*headers, *exchange.extra_headers, ("Date", self._listener.date())]
         if status != 204:
             head.append(("Content-Length", str(len(body))))
@@ -449,12 +450,18 @@ class Connection(asyncio.Protocol):
         if not keeps_alive:
             self.close()
             return
-        listener = self._listener
-        self._has_begun = bool(self._buffer)
-        self._expect_within(listener.request_timeout_s if self._buffer else listener.keepalive_timeout_s)
         if self._buffer:
+            self._has_begun = True
+            self._expect_within(self._listener.request_timeout_s)
             asyncio.get_running_loop().call_soon(self._read_next)
-        elif listener.give_away is not None:
+        else:
+            self.wait_idle()
+
+    def wait_idle(self) -> None:
+        """The connection is between two requests."""
+        self._has_begun = False
+        self._expect_within(self._listener.keepalive_timeout_s)
+        if self._listener.give_away is not None:
             self.leave_if_idle()
 
     def leave_if_idle(self) -> None:
@@ -462,6 +469,9 @@ class Connection(asyncio.Protocol):
         give_away = self._listener.give_away
         if give_away is None or self._exchange is not None or self._body is not None or self._is_lingering:
             return  # part of a next request goes along
+        if self._is_secure and not self._has_begun:
+            self.close()
+            return
         taken = self._take_socket(b"")
         if taken is not None and not give_away(*taken):
             os.close(taken[0])

@@ -26,6 +26,7 @@ from ..ports import HttpExchange, Refuse
 from ..refusals import Refusal
 from ..relaying.link import Link, OpenLink
 from ..request import HttpRequest
+from ..session_ids import owner_of
 from .cluster import ClusterListener, ClusterOptions, duplicate, open_cluster_link
 from .handover import (
     CHANNEL_GREETING,
@@ -47,6 +48,9 @@ _SWEEP_S: Final = 10.0
 _BACKLOG: Final = 4096
 #: How long other workers may take to learn that this one ends.
 FINISH_S: Final = 2.0
+#: How often answers are asked for that this worker relays and that would come too late. The first time may overtake
+#: the request.
+_RELEASE_EVERY_S: Final = 0.1
 #: Longest path of a Unix socket. Linux takes 107 bytes, macOS 103.
 MAX_PATH_BYTES: Final = 103
 
@@ -112,6 +116,30 @@ class PeerForwarder:
         self._socket.bind(str(socket_path(self._directory, self.worker_id)))
         self._socket.listen(_BACKLOG)
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
+
+    async def finish_relays(self, timeout_s: float) -> None:
+        """Wait until what other workers answer over links is answered, and ask for answers that wait for messages."""
+        ends = time.monotonic() + timeout_s
+        while (busy := [link for link in self._open if link.is_busy]) and time.monotonic() < ends:
+            for link in busy:
+                link.is_leaving = True
+            for session_id in {link.waits_for for link in busy}:
+                if session_id is not None:
+                    self._release(session_id)
+            await asyncio.sleep(_RELEASE_EVERY_S)
+
+    def _release(self, session_id: str) -> None:
+        def opened(link: Link | None) -> None:
+            if link is not None:
+                link.release(session_id)
+
+        owner = owner_of(session_id)
+        if owner is None:
+            return
+        address = None
+        if self._cluster is not None and self._channel(owner) is None:
+            address = self._cluster.registry.locate(owner)
+        self._open_link(owner, address, opened)
 
     async def finish(self) -> None:
         """Take no more connections of other workers, but all that they have handed over already."""

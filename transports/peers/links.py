@@ -9,7 +9,7 @@ from ..engine import Engine
 from ..errors import RefusedError, RemoteProtocolError, RequestRefused
 from ..hosts.listener import Connection, Exchange, Listener
 from ..ports import HttpExchange
-from ..protocol.relaying import parse_peer_line
+from ..protocol.relaying import RELEASE, parse_peer_line
 
 #: Links that carry nothing are closed by the worker that opened them, which is before this.
 KEEPALIVE_TIMEOUT_S: Final = 120.0
@@ -50,6 +50,13 @@ class LinkListener(Listener):
     def engine_for(self, target: bytes) -> Engine | None:
         return self._relaying.get(target.partition(b"?")[0])  # type: ignore[return-value]
 
+    def release(self, session_id: str) -> None:
+        """Answer what waits for the session's messages."""
+        for engine in self._engines.values():
+            session = engine.sockets.get(session_id)
+            if session is not None and session.port is not None:
+                session.port.release()
+
     def refuse(self, exchange: Exchange, refusal: RefusedError) -> None:
         exchange.request.is_relayed = True
         super().refuse(exchange, refusal)
@@ -58,15 +65,23 @@ class LinkListener(Listener):
 class LinkConnection(Connection):
     """A line about the client stands before each request."""
 
-    __slots__ = ("_knows_peer",)
+    __slots__ = ("_knows_peer", "_links")
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: LinkListener) -> None:
         super().__init__(listener)
+        self._links = listener
         self._knows_peer = False
 
     def _read_head(self) -> None:
         if not self._knows_peer:
             end = self._buffer.find(b"\r\n", 0, _MAX_PEER_LINE)
+            while end >= 0 and self._buffer.startswith(RELEASE):
+                self._links.release(self._buffer[len(RELEASE) : end].decode("latin-1"))
+                self._buffer = self._buffer[end + 2 :]
+                end = self._buffer.find(b"\r\n", 0, _MAX_PEER_LINE)
+            if not self._buffer:
+                self.wait_idle()
+                return
             if end < 0:
                 if len(self._buffer) >= _MAX_PEER_LINE:
                     self.cut()

@@ -1,7 +1,8 @@
 """HTTP/1.1 as one worker passes it on to another: requests with a word about the client, answers as they come.
 
 Before each request stands a line of its own, ``PEER https 192.0.2.7``: the scheme and the address of the connection
-that the request came over. No client can write it, since it is no header.
+that the request came over. No client can write it, since it is no header. ``RELEASE`` and a session's id, also a line,
+asks that what waits for the session's messages be answered now, since the worker that relays it is about to end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _MAX_CHUNK_LINE: Final = 4096
 
 _PEER_LINE = re.compile(rb"PEER (https?) ([0-9A-Za-z.:%_-]{1,64})")
 _NO_ADDRESS: Final = "-"
+RELEASE: Final = b"RELEASE "
+_SESSION_ID = re.compile(rb"GET [^ ?]+\?(?:[^ ]*&)?sid=([0-9A-Za-z_-]+)[& ]")
 _STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 
@@ -35,6 +38,16 @@ def parse_peer_line(line: bytes) -> tuple[str, bool]:
         raise RemoteProtocolError(catalogue.BAD_REQUEST_LINE)
     peer = match[2].decode("ascii")
     return "" if peer == _NO_ADDRESS else peer, match[1] == b"https"
+
+
+def encode_release_line(session_id: str) -> bytes:
+    return RELEASE + session_id.encode("ascii") + b"\r\n"
+
+
+def waiting_session(head: bytes) -> str | None:
+    """Whose messages the request waits for, by its head as it goes over a link; None where it waits for none."""
+    match = _SESSION_ID.match(head, head.find(b"\n") + 1)
+    return None if match is None else match[1].decode("ascii")
 
 
 def encode_request_head(method: str, target: str, version: tuple[int, int], headers: Mapping[str, str]) -> bytes:

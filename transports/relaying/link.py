@@ -6,7 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from ..protocol.relaying import MAX_ANSWER_HEAD_BYTES, AnswerHead, BodyScanner, answer_body, parse_answer_head
+from ..protocol.relaying import (
+    MAX_ANSWER_HEAD_BYTES,
+    AnswerHead,
+    BodyScanner,
+    answer_body,
+    encode_release_line,
+    parse_answer_head,
+    waiting_session,
+)
 
 
 class Sink(Protocol):
@@ -37,7 +45,19 @@ class Sink(Protocol):
 class Link(asyncio.Protocol):
     """``idle`` is called with a link that can carry another request, ``gone`` with one that cannot any more."""
 
-    __slots__ = ("_body", "_buffer", "_gone", "_head", "_idle", "_method", "_sink", "_transport", "is_request_complete")
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_gone",
+        "_head",
+        "_idle",
+        "_method",
+        "_request",
+        "_sink",
+        "_transport",
+        "is_leaving",
+        "is_request_complete",
+    )
 
     def __init__(self, idle: Callable[[Link], None], gone: Callable[[Link], None]) -> None:
         self._idle = idle
@@ -45,11 +65,14 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._sink: Sink | None = None
         self._method = ""
+        self._request = b""
         self._buffer = b""
         self._head: AnswerHead | None = None
         self._body: BodyScanner | None = None
         #: Whether all of the request was written.
         self.is_request_complete = True
+        #: Whether this process is about to end: the client's connection then carries no other request.
+        self.is_leaving = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
@@ -58,9 +81,25 @@ class Link(asyncio.Protocol):
         """Send a request's head; the body follows by ``write``."""
         self._sink = sink
         self._method = method
+        self._request = head
         self._head = self._body = None
         self.is_request_complete = False
         self.write(head)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it carries a request."""
+        return self._sink is not None
+
+    @property
+    def waits_for(self) -> str | None:
+        """The session whose messages the request waits for."""
+        return waiting_session(self._request) if self.is_busy else None
+
+    def release(self, session_id: str) -> None:
+        """Ask for an answer to what waits for the session's messages; the link carries nothing, and goes on so."""
+        self.write(encode_release_line(session_id))
+        self._idle(self)
 
     @property
     def is_open(self) -> bool:
@@ -140,6 +179,9 @@ class Link(asyncio.Protocol):
             if head.status >= 200 or head.status == 101:
                 break
             sink.interim_received(head)
+        if self.is_leaving and head.status != 101:
+            others = [(name, value) for name, value in head.headers if name != "connection"]
+            head = head._replace(headers=[*others, ("connection", "close")])
         self._head = head
         if head.status == 101:
             self._buffer = data

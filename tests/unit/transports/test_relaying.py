@@ -14,6 +14,7 @@ from transports.protocol.relaying import (
     encode_request_head,
     parse_answer_head,
     parse_peer_line,
+    waiting_session,
 )
 
 CHUNKED = b"5\r\nhello\r\n3;name=x\r\nyou\r\n0\r\nTrailer: x\r\n\r\n"
@@ -33,6 +34,25 @@ def test_peer_line_reads_as_it_was_written(peer: str, is_secure: bool) -> None:
 def test_peer_line_that_is_none(line: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
         parse_peer_line(line)
+
+
+@pytest.mark.parametrize(
+    ("request_line", "session_id"),
+    [
+        ("GET /socket.io/?EIO=4&transport=polling&sid=6tyvbdtAb_-9", "6tyvbdtAb_-9"),
+        ("GET /socket.io/?sid=6tyvbdtAb&EIO=4", "6tyvbdtAb"),
+        ("GET /socket.io/?EIO=4&transport=polling", None),
+        ("GET /socket.io/?EIO=4&noosid=6tyvbdtAb", None),
+        ("GET /socket.io/?sid=6ty%20vb", None),
+        ("POST /socket.io/?EIO=4&sid=6tyvbdtAb", None),
+    ],
+)
+def test_session_that_a_request_waits_for(request_line: str, session_id: str | None) -> None:
+    method, target = request_line.split(" ")
+    head = encode_peer_line("192.0.2.7", True) + encode_request_head(
+        method, target, (1, 1), {"sid": "GET /?sid=other "}
+    )
+    assert waiting_session(head) == session_id
 
 
 def test_request_head_that_would_break_out_is_refused() -> None:
