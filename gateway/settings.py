@@ -78,7 +78,7 @@ GROUPS: Mapping[str, str] = {
     "server": "what is served, and where",
     "workers": "more processes than one, here and on other hosts",
     "transports": "how clients stay connected",
-    "limits": "bounds on what clients may cost",
+    "limits": "bounds on what clients may cost, each worker counting alone",
     "recovery": "clients that lose their connection and come back",
     "cluster": "servers that are one",
     "cors": "which web pages may connect",
@@ -233,23 +233,25 @@ class Settings:
         512 * 1024**2,
         Size(0),
         "limits",
-        "Bytes that may wait for all clients together, each recipient of a message counted, before those with the "
-        "most are disconnected; 0 for no limit",
+        "Bytes that may wait for all clients of a worker together, each recipient of a message counted, before those "
+        "with the most are disconnected; 0 for no limit",
     )
     max_connections: int = setting(
-        100_000, Whole(0, 10**9), "limits", "Sessions open at a time, in all; 0 for no limit"
+        100_000, Whole(0, 10**9), "limits", "Sessions open at a time in each worker; 0 for no limit"
     )
     max_connections_per_address: int = setting(
         5_000,
         Whole(0, 10**9),
         "limits",
-        "Sessions open at a time from one client address, or one IPv6 network of 64 bits; 0 for no limit",
+        "Sessions open at a time in each worker from one client address, or one IPv6 network of 64 bits; 0 for no "
+        "limit",
     )
     handshakes_per_second: int = setting(
         100,
         Whole(0, 10**9),
         "limits",
-        "New sessions from one client address in a second, ten seconds' worth at once after silence; 0 for no limit",
+        "New sessions from one client address in a second in each worker, ten seconds' worth at once after silence; 0 "
+        "for no limit",
     )
     packets_per_second: int = setting(
         10_000,
