@@ -48,7 +48,7 @@ class Gateway:
         command = options.pop("command", [str(TIDEGATE)])
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*command, "serve", "application:app", *arguments],
+                [*command, "serve", options.pop("application", "application:app"), *arguments],
                 cwd=folder,
                 env=environ,
                 stdin=subprocess.DEVNULL,
@@ -132,14 +132,14 @@ class Gateway:
 
 
 class NodeClients:
-    """``node/workers.mjs`` while it runs."""
+    """``node/workers.mjs``, or another script that takes the same commands, while it runs."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, script: str = "workers", **settings: Any) -> None:
         for needed in (NODE_FOLDER / "node_modules", ROOT / "client_js" / "dist"):
             if not needed.exists():
                 pytest.fail(f"{needed.relative_to(ROOT)} is missing; scripts/test makes it", pytrace=False)
         self.process = subprocess.Popen(
-            ["node", "node/workers.mjs", json.dumps(settings)],
+            ["node", f"node/{script}.mjs", json.dumps(settings)],
             cwd=NODE_FOLDER,
             env={**os.environ, "TEST_TIMEOUT_FACTOR": str(TIMEOUT_FACTOR)},
             stdin=subprocess.PIPE,
@@ -195,8 +195,8 @@ def gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
 def node_clients() -> Iterator[Callable[..., NodeClients]]:
     started: list[NodeClients] = []
 
-    def start(**settings: Any) -> NodeClients:
-        started.append(NodeClients(**settings))
+    def start(script: str = "workers", **settings: Any) -> NodeClients:
+        started.append(NodeClients(script, **settings))
         return started[-1]
 
     yield start

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.raw import CLOSE, TEXT, Connection, EngineClient, Response, Stream, closing
 from tests.support.waiting import eventually, timeout_s
-from tests.workers.conftest import Gateway
+from tests.workers.conftest import Gateway, NodeClients
 from tests.workers.test_supervision import activating
 from transports.refusals import CloseCode
 
@@ -177,6 +177,50 @@ async def test_sessions_of_workers_that_are_replaced_are_told_to_reconnect(gatew
         for stream in streams:
             await stream.opening()
             assert (await stream.rest())[-1] == "1"
+
+
+STORING = """
+import asyncio, os
+import gateway
+server = gateway.Server(handshakes_per_second=0)
+store = os.open("stored", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+@server.on("store")
+async def keep(sid, client, number):
+    await asyncio.sleep(0.005)
+    os.write(store, f"{client} {number}\\n".encode())
+    return number
+"""
+RETRYING = ("4:polling", "4:websocket", "4:polling>websocket", "tidegate")
+
+
+@pytest.mark.node
+def test_messages_that_are_sent_until_they_are_answered_are_all_handled(
+    gateway: Start, node_clients: Callable[..., NodeClients]
+) -> None:
+    server = gateway("--workers", "2", source=STORING, application="application:server")
+    clients = node_clients("retrying", url=server.url, clients=RETRYING * 2)
+    clients.await_running()
+    for _ in range(2):
+        before = set(server.workers())
+        server.signal(signal.SIGHUP)
+        server.eventually(
+            lambda status, before=before: (
+                status["state"] == "running" and not before & {each["id"] for each in status["workers"]}
+            ),
+            "other workers",
+            60,
+        )
+    results = clients.stop()
+    # Once or more often: the answer to a copy may have been lost.
+    stored: list[list[int]] = [[] for _ in results]
+    for line in (server.folder / "stored").read_text().splitlines():
+        client, number = map(int, line.split())
+        stored[client].append(number)
+    for one, numbers in zip(results, stored, strict=True):
+        assert one["sent"] == one["answered"] > 0, one
+        assert sorted(set(numbers)) == list(range(one["sent"])), one
+        assert one["connects"] >= 3, one
+    assert server.end() == 0
 
 
 #: aiohttp has begun to read the request then, so its connection cannot be handed over.
