@@ -70,6 +70,9 @@ def _parse_head(raw: bytes) -> Head:
 class Connection:
     """One TCP connection."""
 
+    #: How long a read may take.
+    patience_s = 10.0
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
@@ -137,7 +140,7 @@ class Connection:
             return True
 
     async def _in_time(self, awaitable: Any) -> Any:
-        return await asyncio.wait_for(awaitable, timeout_s(10))
+        return await asyncio.wait_for(awaitable, timeout_s(self.patience_s))
 
     def abort(self) -> None:
         """Drop the connection without a word."""

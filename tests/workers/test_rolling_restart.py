@@ -254,6 +254,7 @@ class Asking:
         counting = {"ack": self._count} if self._transport == "xhr-streaming" else {}
         target = self._client.target(transport=self._transport, sid=self._sid, **counting)
         self._waiting = await self._client.begin("GET", target)
+        self._waiting.patience_s = 60  # until another worker has started
 
     async def _read(self) -> str:
         """The last packet of an answer."""
@@ -280,7 +281,7 @@ class Asking:
 
     async def _finish_post(self, is_released: asyncio.Event) -> None:
         async with closing(self._posting):
-            await asyncio.wait_for(is_released.wait(), timeout_s(30))
+            await asyncio.wait_for(is_released.wait(), timeout_s(60))
             await self._posting.send(b"3")
             answer = await self._posting.read_response()
             assert (answer.status, answer.text) == (200, "ok")

@@ -28,9 +28,10 @@ APPLICATION = """
 import asyncio, gateway
 server = gateway.Server()
 @server.event
-async def slow(sid):
+async def until_it_drains(sid):
     print('begins', flush=True)
-    await asyncio.sleep(0.5)
+    while not server.eio.is_draining:
+        await asyncio.sleep(0.01)
     return 'done'
 """
 
@@ -70,7 +71,7 @@ class Supervisord:
         )
         clean = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
         clean |= {"TIDEGATE_HOST": "127.0.0.1", "TIDEGATE_PORT": str(port), "TIDEGATE_RUNTIME_DIR": str(folder / "run")}
-        clean |= {"TIDEGATE_DRAIN_TIMEOUT_S": "3"}
+        clean |= {"TIDEGATE_DRAIN_TIMEOUT_S": "5"}
         self._process = subprocess.Popen(
             [BIN / "supervisord", "--nodaemon", "--configuration", self._file],
             env=clean,
@@ -99,9 +100,15 @@ class Supervisord:
         )
         return done.stdout + done.stderr
 
-    def await_state(self, state: str) -> None:
+    def await_serving(self) -> None:
+        """Until supervisord takes it for running, and as many times as it was started it has said that it serves."""
+
+        def serves() -> bool:
+            return self.program_log.count("Running on") == self.log.count("spawned: 'tidegate'")
+
         try:
-            eventually_sync(lambda: state in self.control("status", "tidegate"), state, 40)
+            eventually_sync(lambda: "RUNNING" in self.control("status", "tidegate"), "supervisord takes it so", 60)
+            eventually_sync(serves, "it serves", 60)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log}\n{self.program_log}") from None
 
@@ -132,14 +139,15 @@ def supervisord(tmp_path: Path, unused_tcp_port: int) -> Iterator[Supervisord]:
 
 
 async def test_supervisord_stops_it_when_it_has_drained(supervisord: Supervisord) -> None:
-    supervisord.await_state("RUNNING")
+    supervisord.await_serving()
     pid, workers = supervisord.pid, supervisord.workers()
     client = EngineClient(supervisord.port, "/socket.io/")
     ws = await client.websocket()
+    ws.connection.patience_s = 30
     await ws.opening()
     await ws.send("40")
     await ws.text()
-    await ws.send('421["slow"]')
+    await ws.send('421["until_it_drains"]')
     eventually_sync(lambda: "begins" in supervisord.program_log, "the handler")
     stopping = asyncio.create_task(asyncio.to_thread(supervisord.control, "stop", "tidegate"))
     assert await ws.text() == '431["done"]'
@@ -152,18 +160,19 @@ async def test_supervisord_stops_it_when_it_has_drained(supervisord: Supervisord
     assert re.search(r"INFO tidegate\.supervisor stopping \d+ workers", supervisord.program_log)
     assert re.search(r"INFO tidegate\.worker stopping: 1 clients are told .* worker=\w{7}", supervisord.program_log)
     assert supervisord.control("start", "tidegate") == "tidegate: started\n"
+    supervisord.await_serving()
     assert (await client.request("GET", "/")).status == 404
 
 
 async def test_supervisord_restarts_what_was_killed(supervisord: Supervisord) -> None:
-    supervisord.await_state("RUNNING")
+    supervisord.await_serving()
     client = EngineClient(supervisord.port, "/socket.io/")
     # A client that never asks: the workers that are left behind cannot tell it anything, and wait.
     await client.handshake()
     first, workers = supervisord.pid, supervisord.workers()
     os.kill(first, signal.SIGKILL)
     eventually_sync(lambda: "terminated by SIGKILL; not expected" in supervisord.log, "it is noticed")
-    supervisord.await_state("RUNNING")
+    supervisord.await_serving()
     assert supervisord.pid != first
     assert "address is in use" not in supervisord.program_log
     assert (await client.request("GET", "/")).status == 404
