@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.raw import CLOSE, TEXT, Connection, EngineClient, Response, Stream, closing
+from tests.support.raw import CLOSE, TEXT, Connection, EngineClient, Response, Stream, WebSocket, closing
 from tests.support.waiting import eventually, timeout_s
 from tests.workers.conftest import Gateway, NodeClients
 from tests.workers.test_supervision import activating
@@ -159,24 +159,28 @@ async def test_no_connection_is_refused_or_cut_while_workers_are_replaced_twice(
 async def test_sessions_of_workers_that_are_replaced_are_told_to_reconnect(gateway: Start) -> None:
     server = gateway("--workers", "2", source=APPLICATION)
     client = server.client
+
+    async def on_websocket(ws: WebSocket) -> None:
+        await ws.opening()
+        assert await ws.close_code() == CloseCode.SERVICE_RESTART
+
+    async def on_stream(stream: Stream) -> None:
+        await stream.opening()
+        assert (await stream.rest())[-1] == "1"
+
+    async def on_poll(poll: Connection) -> None:
+        answer = await poll.read_response()
+        assert (answer.status, answer.text) == (200, "1")
+
     sockets = [await client.websocket() for _ in range(4)]
     streams = [await client.stream() for _ in range(4)]
-    async with closing(*sockets, *streams):
-        polls = []
-        for _ in range(4):
-            sid = (await client.handshake())["sid"]
-            polls.append(await client.begin("GET", client.target(transport="polling", sid=sid)))
+    sids = [(await client.handshake())["sid"] for _ in range(4)]
+    polls = [await client.begin("GET", client.target(transport="polling", sid=sid)) for sid in sids]
+    async with closing(*sockets, *streams, *polls):
+        for connection in (*polls, *(each.connection for each in (*sockets, *streams))):
+            connection.patience_s = 60  # until another worker has started
         server.signal(signal.SIGHUP)
-        async with closing(*polls):
-            for poll in polls:
-                answer = await poll.read_response()
-                assert (answer.status, answer.text) == (200, "1")
-        for ws in sockets:
-            await ws.opening()
-            assert await ws.close_code() == CloseCode.SERVICE_RESTART
-        for stream in streams:
-            await stream.opening()
-            assert (await stream.rest())[-1] == "1"
+        await asyncio.gather(*map(on_websocket, sockets), *map(on_stream, streams), *map(on_poll, polls))
 
 
 STORING = """
