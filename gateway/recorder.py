@@ -272,8 +272,9 @@ class Recorder:
         if rival is not None:
             rival.session.close(reasons.CONNECTION_REPLACED)
         self._claimants[place.pid] = member
-        occupant: Member = place.occupant
-        occupant.session.close(reasons.CONNECTION_REPLACED)
+        occupant: Member | None = place.occupant
+        if occupant is not None:  # it may have left since, or because the rival had to
+            occupant.session.close(reasons.CONNECTION_REPLACED)
         try:
             while place.occupant is not None and not place.is_forgotten:
                 vacancy: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -121,6 +121,17 @@ def test_namespaces_are_recovered_each_for_itself(server: gateway.Server, loop: 
     assert environ["tidegate.recovered"] is True
 
 
+def test_old_connection_that_ends_in_the_turn_of_the_claim_leaves_its_place(
+    server: gateway.Server, loop: FakeLoop
+) -> None:
+    client, again = InMemoryClient(server, loop), InMemoryClient(server, loop)
+    hello = connect(client)
+    again.session.receive_message(again.port, "0" + json.dumps({"pid": hello["pid"]}))  # type: ignore[arg-type]
+    client.session.port_lost(client.port, "transport close")  # type: ignore[arg-type]
+    assert again.received() == ["0" + json.dumps(hello, separators=(",", ":"))]
+    assert not loop.faults
+
+
 def test_nothing_is_left_when_the_time_is_over(server: gateway.Server, loop: FakeLoop) -> None:
     client = InMemoryClient(server, loop)
     connect(client)
