@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -30,6 +30,7 @@ from .brokers.base import (
     BrokerLimits,
     BrokerUnavailableError,
     Callbacks,
+    Gap,
     Health,
     MessageTooLargeError,
     Node,
@@ -108,6 +109,8 @@ class Cluster:
         self._gatherings: set[Gathering] = set()
         #: Where emitters of other libraries are listened to.
         self.foreign: ForeignListener | None = None
+        #: Called when this server was cut off from others, or from the broker, and is back.
+        self.on_gap: Callable[[Gap], object] | None = None
         if foreign is not None:
             self.foreign = ForeignListener(broker, foreign, partial(self.node.perform, ""), self.node.skip)
         self._stopped = Health(False, "not started", time.time())
@@ -151,13 +154,19 @@ class Cluster:
 
     def _attach(self, callbacks: Callbacks) -> None:
         self.node.attach(callbacks)
-        told = callbacks.on_node_left  # the application's
+        # The application's.
+        told_left, told_gap = callbacks.on_node_left, callbacks.on_gap
 
         def left(node: Node) -> None:
             self._node_left(node)
-            told(node)
+            told_left(node)
 
-        callbacks.on_node_left = left
+        def gap(found: Gap) -> None:
+            if self.on_gap is not None:
+                self.on_gap(found)
+            told_gap(found)
+
+        callbacks.on_node_left, callbacks.on_gap = left, gap
 
     async def close(self) -> None:
         """Leave the cluster. May be called twice, and ``start`` again after it."""

@@ -183,6 +183,13 @@ class RedisBroker(BrokerCore):
 
     def link_gap(self, gap: Gap) -> None:
         self.counters.gaps += 1
+        if not gap.is_complete:
+            logger.warning(
+                "cut off from Redis for %.1f s: durable publications may be lost, %d were read afterwards",
+                gap.seconds,
+                gap.caught_up,
+                extra={"node": self.node.id},
+            )
         self._call(self.callbacks.on_gap, gap)
 
     @property

@@ -70,7 +70,11 @@ class Owner(Protocol):
 
 @dataclass(slots=True)
 class Server:
-    """What INFO says of the server of this session."""
+    """What INFO says of the server of this session.
+
+    is_append_only: what this server acknowledged before it restarted is there again. Not so where it took over from
+        another, which may have acknowledged more than it had replicated.
+    """
 
     address: Address
     run_id: str
@@ -276,7 +280,10 @@ class RedisLink:
             raise ConnectionLost("it is loading its data")
         if facts.get("role", "master") != "master":
             raise ConnectionLost("it is a replica")
-        return Server(address, facts.get("run_id", ""), facts.get("aof_enabled") == "1")
+        # Behind one address, too, a replica may have taken over: it remembers whose.
+        has_taken_over = facts.get("master_replid2", "").strip("0") != ""
+        has_taken_over |= self._server is not None and self._server.address != address
+        return Server(address, facts.get("run_id", ""), facts.get("aof_enabled") == "1" and not has_taken_over)
 
     async def _settle(self) -> None:
         """Give the other nodes the time to subscribe again, before what waited for them is sent."""

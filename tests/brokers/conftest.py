@@ -46,8 +46,8 @@ def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sentinel_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with sentinel_setup(tmp_path_factory.mktemp("sentinel")) as (sentinel, _, _):
-        yield f"redis+sentinel://127.0.0.1:{sentinel.port}/main"
+    with sentinel_setup(tmp_path_factory.mktemp("sentinel")) as watched:
+        yield watched.url
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from gateway.brokers.base import BrokerUnavailableError
+from gateway.brokers.base import BrokerUnavailableError, Gap
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually, timeout_s
 
@@ -28,6 +28,8 @@ async def test_local_delivery_goes_on_and_the_rest_follows_in_order(
     world: ClusterWorld, redis_server: RedisServer
 ) -> None:
     one, two = await world.serve(2)
+    gaps: list[Gap] = []
+    of(two).on_gap = gaps.append
     a, b = await world.client(0, "red"), await world.client(1, "red")
     await one.emit("n", 0, room="red")
     await b.hears(("n", 0))
@@ -61,6 +63,7 @@ async def test_local_delivery_goes_on_and_the_rest_follows_in_order(
     await eventually(lambda: of(one).health.is_ready and of(two).health.is_ready, "the broker to be back", 20)
     await one.emit("n", 21, room="red")
     await b.hears(*[("n", number) for number in range(1, 22)])
+    assert [gap.is_complete for gap in gaps] == [False], "this Redis keeps nothing"
     assert (await one.call_all("ask", 3, room="red", timeout=timeout_s(10))).answers == {a.sid: 3, b.sid: 3}
 
 

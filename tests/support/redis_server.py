@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,9 @@ def free_ports(count: int) -> list[int]:
 class RedisServer:
     """One ``redis-server`` that can be stopped, killed, paused and started again on the same port."""
 
+    #: Where it listens, and is told to find others.
+    host = "127.0.0.1"
+
     def __init__(
         self, directory: Path, port: int | None = None, *, program: str = "redis-server", **options: Any
     ) -> None:
@@ -45,7 +48,7 @@ class RedisServer:
         self._is_paused = False
 
     def _arguments(self) -> list[str]:
-        options = {"port": self.port, "bind": "127.0.0.1", "dir": self.directory, "logfile": "log"} | self.options
+        options = {"port": self.port, "bind": self.host, "dir": self.directory, "logfile": "log"} | self.options
         arguments = []
         for name, value in options.items():
             arguments += [f"--{name.replace('_', '-')}", *(str(value).split(" ") if value != "" else [""])]
@@ -113,27 +116,58 @@ class RedisServer:
             self._is_paused = False
 
     @property
+    def public_port(self) -> int:
+        """Where gateways, replicas and Sentinels find it: over TLS, where it has that."""
+        return int(self.options.get("tls_port", self.port))
+
+    @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.host}:{self.port}"
 
 
 class SentinelServer(RedisServer):
-    """A Sentinel that watches one master, ``main``, and needs nobody's vote."""
+    """A Sentinel that watches one master, ``main``. ``quorum``: how many have to agree that it is down."""
 
-    def __init__(self, directory: Path, master: RedisServer) -> None:
-        super().__init__(directory, program="redis-sentinel")
-        self.configuration = self.directory / "sentinel.conf"
-        self.configuration.write_text(
-            f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\nlogfile log\n"
-            f"sentinel monitor main 127.0.0.1 {master.port} 1\n"
-            "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
-        )
+    def __init__(
+        self,
+        directory: Path,
+        master: RedisServer,
+        port: int | None = None,
+        *,
+        quorum: int = 1,
+        down_after_ms: int = 500,
+        **options: Any,
+    ) -> None:
+        super().__init__(directory, port, program="redis-sentinel", **options)
+        self._monitor = [
+            f"sentinel monitor main {master.host} {master.public_port} {quorum}",
+            f"sentinel down-after-milliseconds main {down_after_ms}",
+            "sentinel failover-timeout main 3000",
+        ]
 
     def _arguments(self) -> list[str]:
-        return [str(self.configuration)]
+        configuration = self.directory / "sentinel.conf"
+        if not configuration.exists():  # it writes into it what it has learned
+            options = {"port": self.port, "bind": self.host, "dir": self.directory, "logfile": "log"} | self.options
+            for name in ("save", "appendonly"):
+                options.pop(name, None)
+            lines = [f"{name.replace('_', '-')} {value}" for name, value in options.items()]
+            configuration.write_text("\n".join([*lines, *self._monitor, ""]))
+        return [str(configuration)]
 
     def master_port(self) -> int:
         return int(self.client().execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main")[1])
+
+    def is_calm(self, replicas: int, sentinels: int) -> bool:
+        """Whether it knows of so many of each, all as they should be, and nothing is being done about anything."""
+        client = self.client()
+        master = client.sentinel_master("main")
+        good = [
+            found
+            for found in client.sentinel_slaves("main")
+            if found["flags"] == "slave" and found.get("master-link-status") == "ok"
+        ]
+        return master["flags"] == "master" and len(good) == replicas and master["num-other-sentinels"] == sentinels - 1
 
 
 @contextmanager
@@ -147,23 +181,93 @@ def running(*servers: RedisServer) -> Iterator[None]:
             server.kill()
 
 
+class Watched:
+    """A master, a replica of it, and Sentinels that watch them. Which of the two servers is the master, they decide."""
+
+    def __init__(self, servers: tuple[RedisServer, RedisServer], sentinels: Sequence[SentinelServer]) -> None:
+        self.servers = servers
+        self.sentinels = sentinels
+
+    @property
+    def url(self) -> str:
+        scheme = "rediss" if "tls_port" in self.servers[0].options else "redis"
+        hosts = ",".join(f"{sentinel.host}:{sentinel.public_port}" for sentinel in self.sentinels)
+        return f"{scheme}+sentinel://{hosts}/main"
+
+    def start(self) -> None:
+        for server in (*self.servers, *self.sentinels):
+            server.start()
+        for sentinel in self.sentinels:
+            # By default a master that was failed over takes what is written for ten seconds more.
+            sentinel.client().execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", 1000, "PUBLISH-PERIOD", 500)
+        self.await_calm()
+
+    def kill(self) -> None:
+        for server in (*self.servers, *self.sentinels):
+            server.kill()
+
+    @property
+    def master(self) -> RedisServer:
+        """As the first Sentinel says."""
+        port = self.sentinels[0].master_port()
+        return next(server for server in self.servers if server.public_port == port)
+
+    def other(self, server: RedisServer) -> RedisServer:
+        return self.servers[self.servers[0] is server]
+
+    def fail_over(self) -> None:
+        """Ask for it, while both servers live; return once it is under way."""
+        self.sentinels[0].client().execute_command("SENTINEL", "FAILOVER", "main")
+
+    def await_master(self, server: RedisServer) -> None:
+        """Until all Sentinels say that it is."""
+        eventually_sync(
+            lambda: all(sentinel.master_port() == server.public_port for sentinel in self.sentinels),
+            "another master",
+            30,
+        )
+
+    def await_calm(self) -> None:
+        """Until all servers run, agree on who is the master, and the replica is in step with it."""
+        eventually_sync(self._is_calm, "Sentinels that agree, and a replica in step", 60)
+
+    def _is_calm(self) -> bool:
+        try:
+            masters = {sentinel.master_port() for sentinel in self.sentinels}
+            master = self.master
+            link = self.other(master).client().info("replication")
+            return (
+                len(masters) == 1
+                and master.client().info("replication")["role"] == "master"
+                and link["role"] == "slave"
+                and link["master_port"] == master.public_port
+                and link["master_link_status"] == "up"
+                and all(sentinel.is_calm(1, len(self.sentinels)) for sentinel in self.sentinels)
+            )
+        except redis.RedisError:
+            return False
+
+
 @contextmanager
-def sentinel_setup(directory: Path) -> Iterator[tuple[SentinelServer, RedisServer, RedisServer]]:
-    """A Sentinel, the master, and a replica that is in step with it and known."""
-    master = RedisServer(directory, repl_diskless_sync_delay=0)
-    replica = RedisServer(directory, replicaof=f"127.0.0.1 {master.port}", repl_diskless_sync_delay=0)
-    sentinel = SentinelServer(directory, master)
-    with running(master, replica, sentinel):
-        eventually_sync(lambda: replica.client().info("replication")["master_link_status"] == "up", "a replica", 20)
-        eventually_sync(lambda: _known_replicas(sentinel), "the Sentinel to know it", 30)
-        yield sentinel, master, replica
+def sentinel_setup(directory: Path, sentinels: int = 1, **options: Any) -> Iterator[Watched]:
+    """``options``: of all of them."""
 
+    def ports() -> dict[str, int]:
+        return {"tls_port": free_ports(1)[0]} if "tls_cert_file" in options else {}
 
-def _known_replicas(sentinel: SentinelServer) -> bool:
-    return any(
-        found.get("is_slave") and not found.get("is_disconnected") and found.get("master-link-status", "ok") == "ok"
-        for found in sentinel.client().sentinel_slaves("main")
+    settings = {"repl_diskless_sync_delay": 0} | options
+    master = RedisServer(directory, **settings, **ports())
+    replica = RedisServer(directory, replicaof=f"{master.host} {master.public_port}", **settings, **ports())
+    quorum = sentinels // 2 + 1
+    watched = Watched(
+        (master, replica),
+        [SentinelServer(directory, master, quorum=quorum, **options, **ports()) for _ in range(sentinels)],
     )
+    try:
+        watched.start()
+        yield watched
+    finally:
+        watched.kill()
 
 
 @contextmanager
