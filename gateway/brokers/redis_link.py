@@ -215,9 +215,9 @@ class RedisLink:
 
     async def _session(self) -> None:
         timeout_s = self.options.connect_timeout_s
-        async with asyncio.timeout(timeout_s):
-            self.address = await self._locate(self)
-        # Only now: having looked at a Cluster may have ended this session before it began.
+        self._lost_reason = ""  # that of the last session; if there is no master, that is why now
+        self.address = await self._locate(self)
+        # Again: having looked at a Cluster may have ended this session before it began.
         self._lost.clear()
         self._lost_reason = ""
         self.owner.link_located(self)
@@ -262,8 +262,7 @@ class RedisLink:
             self._check_alive()
             self.outbox.expire(asyncio.get_running_loop().time())
             await self._round_trip()
-            async with asyncio.timeout(self.options.connect_timeout_s):
-                current = await self._locate(self)
+            current = await self._locate(self)
             self._check_alive()
             if current != server.address:
                 raise ConnectionLost(f"the master is {current} now")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, Protocol
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, Final, Protocol, TypeVar
 
 from .core import logger
 from .redis_connection import ConnectionLost, RedisConnection
@@ -18,7 +18,11 @@ _SLOTS: Final = 16_384
 #: Links that look at the Cluster within so long look at it together.
 _REFRESH_INTERVAL_S: Final = 0.3
 
+#: Who is asked has so long before the next one is asked too.
+_PATIENCE_S: Final = 0.3
+
 Connect = Callable[[Address, str], Awaitable[RedisConnection]]
+T = TypeVar("T")
 
 
 class Topology(Protocol):
@@ -29,7 +33,10 @@ class Topology(Protocol):
     def link_of(self, key: bytes) -> RedisLink: ...
 
     async def locate(self, link: RedisLink) -> Address:
-        """Where the link's master is now. Raises: ConnectionLost, OSError, TimeoutError, RespError."""
+        """Where the link's master is now, within ``connect_timeout_s``.
+
+        Raises: ConnectionLost, OSError, TimeoutError, RespError.
+        """
         ...
 
 
@@ -48,10 +55,14 @@ class SingleTopology:
 
 
 class SentinelTopology:
-    """The master that a Sentinel names; whichever Sentinel answers first is asked first the next time."""
+    """The master that a Sentinel names; whichever Sentinel answers first is asked first the next time.
+
+    While none answers, a master that works is believed to be one yet.
+    """
 
     def __init__(self, options: RedisOptions, make_link: Callable[[str], RedisLink], connect_to: Connect) -> None:
         self._name = options.master_name
+        self._timeout_s = options.connect_timeout_s
         self._sentinels = list(options.addresses)
         self._connect_to = connect_to
         self.links = [make_link(":")]
@@ -60,23 +71,25 @@ class SentinelTopology:
         return self.links[0]
 
     async def locate(self, link: RedisLink) -> Address:
-        problems = []
-        for sentinel in list(self._sentinels):
-            try:
-                connection = await self._connect_to(sentinel, "sentinel")
-                try:
-                    found = await connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
-                finally:
-                    connection.abort("asked")
-            except (OSError, TimeoutError, RespError) as error:
-                problems.append(f"Sentinel {sentinel}: {error or type(error).__name__}")
-                continue
-            if isinstance(found, list) and len(found) == 2:
-                self._sentinels.remove(sentinel)
-                self._sentinels.insert(0, sentinel)
-                return Address(bytes(found[0]).decode(), int(found[1]))
-            problems.append(f"Sentinel {sentinel} knows no master called {self._name}")
-        raise ConnectionLost("; ".join(problems))
+        try:
+            sentinel, master = await _first_answer(self._sentinels, self._ask, self._timeout_s)
+        except ConnectionLost as lost:
+            if link.is_up and link.address is not None:
+                return link.address
+            raise ConnectionLost(f"no Sentinel names the master: {lost}") from None
+        self._sentinels.remove(sentinel)
+        self._sentinels.insert(0, sentinel)
+        return master
+
+    async def _ask(self, sentinel: Address) -> Address:
+        connection = await self._connect_to(sentinel, "sentinel")
+        try:
+            found = await connection.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._name)
+        finally:
+            connection.abort("asked")
+        if isinstance(found, list) and len(found) == 2:
+            return Address(bytes(found[0]).decode(), int(found[1]))
+        raise ConnectionLost(f"it knows no master called {self._name}")
 
 
 class ClusterTopology:
@@ -109,28 +122,25 @@ class ClusterTopology:
         return self._owners[hash_slot(key)]
 
     async def locate(self, link: RedisLink) -> Address:
-        async with self._lock:
+        async with asyncio.timeout(self._timeout_s), self._lock:
             if asyncio.get_running_loop().time() - self._refreshed_at > _REFRESH_INTERVAL_S:
-                self._apply(await self._ask())
+                self._apply(await self._look())
                 self._refreshed_at = asyncio.get_running_loop().time()
         address = self._addresses.get(link)
         if address is None:
             raise ConnectionLost("its slots are served by other masters now")
         return address
 
-    async def _ask(self) -> dict[Address, list[range]]:
-        problems = []
-        for address in dict.fromkeys([*self._addresses.values(), *self._seeds]):
-            try:
-                async with asyncio.timeout(min(1.0, self._timeout_s)):
-                    connection = await self._connect_to(address, "cluster")
-                    try:
-                        return _masters(await connection.call("CLUSTER", "SLOTS"), address)
-                    finally:
-                        connection.abort("asked")
-            except (OSError, TimeoutError, RespError) as error:
-                problems.append(f"{address}: {error or type(error).__name__}")
-        raise ConnectionLost("; ".join(problems))
+    async def _look(self) -> dict[Address, list[range]]:
+        known = dict.fromkeys([*self._addresses.values(), *self._seeds])
+        return (await _first_answer(known, self._ask, self._timeout_s))[1]
+
+    async def _ask(self, address: Address) -> dict[Address, list[range]]:
+        connection = await self._connect_to(address, "cluster")
+        try:
+            return _masters(await connection.call("CLUSTER", "SLOTS"), address)
+        finally:
+            connection.abort("asked")
 
     def _apply(self, masters: dict[Address, list[range]]) -> None:
         owners = list(self._owners)
@@ -179,6 +189,45 @@ class ClusterTopology:
         while self._owners[hash_slot(b"%d" % number)] is not link:
             number += 1
         return str(number)
+
+
+async def _first_answer(
+    addresses: Collection[Address], ask: Callable[[Address], Awaitable[T]], timeout_s: float
+) -> tuple[Address, T]:
+    """Ask one after the other, the next one also while those before it have not answered; who answered first, and what.
+
+    Raises: ConnectionLost with what is wrong with each.
+    """
+    patience_s = min(_PATIENCE_S, timeout_s / (len(addresses) + 1))
+    waiting = deque(addresses)
+    asked: dict[asyncio.Future[T], Address] = {}
+    problems: dict[Address, str] = {}
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + timeout_s
+    try:
+        while (waiting or asked) and loop.time() < ends:
+            if waiting:
+                address = waiting.popleft()
+                asked[asyncio.ensure_future(ask(address))] = address
+            done, _ = await asyncio.wait(
+                asked,
+                timeout=patience_s if waiting else ends - loop.time(),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for task in done:
+                address = asked.pop(task)
+                error = task.exception()
+                if error is None:
+                    return address, task.result()
+                if not isinstance(error, OSError | TimeoutError | RespError):
+                    raise error
+                problems[address] = str(error) or type(error).__name__
+        problems.update(dict.fromkeys(asked.values(), "no answer in time"))
+    finally:
+        for task in asked:
+            task.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    raise ConnectionLost("; ".join(f"{address}: {problem}" for address, problem in problems.items()))
 
 
 def _masters(reply: Any, asked: Address) -> dict[Address, list[range]]:

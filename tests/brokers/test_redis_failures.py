@@ -56,6 +56,12 @@ def broker_of(node: TestNode) -> RedisBroker:
     return node.broker
 
 
+def port_of(node: TestNode) -> int | None:
+    """Of the one master."""
+    address = broker_of(node)._links().links[0].address
+    return None if address is None else address.port
+
+
 async def all_ready(*nodes: TestNode) -> None:
     for node in nodes:
         await node.is_ready(30)
@@ -475,16 +481,8 @@ async def test_failover_is_followed(tmp_path: Path, is_killed: bool, appendonly:
                 else:
                     await asyncio.to_thread(watched.fail_over)
                 await asyncio.to_thread(watched.await_master, replica)
-                for node in (one, two):
-                    await eventually(
-                        lambda node=node: (
-                            node.broker.health.is_ready
-                            and node.broker._topology.links[0].address.port  # type: ignore[attr-defined]
-                            == replica.port
-                        ),
-                        "the new master",
-                        30,
-                    )
+                await eventually(lambda: port_of(one) == port_of(two) == replica.port, "the new master", 30)
+                await all_ready(one, two)
                 first = durable.taken[-1] + 1, live.taken[-1] + 1
                 came = len(two.seen.messages)
                 await eventually(lambda: len(two.seen.messages) > came + 50, "a flow again")
