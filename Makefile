@@ -51,8 +51,8 @@ fuzz: .venv/.fuzz ## Search for inputs that break a promise (FUZZ_S=60 for each 
 soak: .venv/.dev ## Clients that come, misbehave and go, against one server that must lose nothing (SOAK_S=180)
 	.venv/bin/python -m tests.soak --seconds $(or $(SOAK_S),180) $(if $(SOAK_SEED),--seed $(SOAK_SEED))
 
-chaos: .venv/.dev ## Two hosts of workers whose processes, Redis and network fail, and clients that count (CHAOS_S=120)
-	.venv/bin/python -m tests.chaos --seconds $(or $(CHAOS_S),120) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED))
+chaos: .venv/.dev ## Two hosts of workers whose processes, Redis and network fail, and clients that count (CHAOS_S=180)
+	.venv/bin/python -m tests.chaos --seconds $(or $(CHAOS_S),180) $(if $(CHAOS_SEED),--seed $(CHAOS_SEED)) $(if $(CHAOS_WORLD),--world $(CHAOS_WORLD))
 
 client: ## Build the browser client into gateway/static
 	scripts/client

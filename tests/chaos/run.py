@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tests.support.waiting import TIMEOUT_FACTOR
 
 from .promises import Done, Seen, judge
 from .scenarios import Scenarios, plans
+from .worlds import WORLDS
 
 CLIENTS = 24
 PERIOD_MS = 200
@@ -51,6 +52,9 @@ class Clients:
     def renew(self, numbers: list[int]) -> None:
         self.ask(do="renew", clients=numbers)
 
+    def replace(self, numbers: list[int]) -> str:
+        return str(self.ask(do="replace", clients=numbers).get("problem") or "")
+
     def kill(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
@@ -59,6 +63,7 @@ class Clients:
 
 @dataclass
 class Report:
+    world: str
     seed: int
     seen: list[Seen] = field(default_factory=list)
     #: Beyond those of single scenarios.
@@ -71,17 +76,18 @@ class Report:
         count = len(self.all_problems())
         verdict = f"{count} promises broken" if count else "every promise was kept"
         heard = sum(seen.heard for seen in self.seen)
-        end = f"seed {self.seed}: {len(self.seen)} scenarios, {heard} messages heard by {CLIENTS} clients; {verdict}"
-        return "\n".join([end, *(f"BROKEN: {problem}" for problem in self.problems)])
+        end = f"{self.world}, seed {self.seed}: {len(self.seen)} scenarios, {heard} messages heard by {CLIENTS} clients"
+        return "\n".join([f"{end}; {verdict}", *(f"BROKEN: {problem}" for problem in self.problems)])
 
 
-def chaos(folder: Path, seconds: float, seed: int, tell: Callable[[object], None] = print) -> Report:
+def chaos(folder: Path, world: str, seconds: float, seed: int, tell: Callable[[object], None] = print) -> Report:
     """``seconds``: no scenario begins later; each is told as it ends. Raises: NetworkError."""
-    report = Report(seed)
-    with two_hosts(folder, APPLICATION, BROKER, appendonly="yes", appendfsync="always") as cluster:
+    report = Report(world, seed)
+    setting = WORLDS[world]
+    with two_hosts(folder, APPLICATION, BROKER, setting.make_redis) as cluster:
         clients = Clients(cluster)
         try:
-            _run(cluster, clients, report, seconds, tell)
+            _run(cluster, clients, setting.scenarios(cluster, clients), setting.names, report, seconds, tell)
         finally:
             clients.kill()
         for host in cluster.hosts:
@@ -95,14 +101,21 @@ def chaos(folder: Path, seconds: float, seed: int, tell: Callable[[object], None
     return report
 
 
-def _run(cluster: TwoHosts, clients: Clients, report: Report, seconds: float, tell: Callable[[object], None]) -> None:
-    scenarios = Scenarios(cluster, clients.renew)
+def _run(
+    cluster: TwoHosts,
+    clients: Clients,
+    scenarios: Scenarios,
+    names: Sequence[str],
+    report: Report,
+    seconds: float,
+    tell: Callable[[object], None],
+) -> None:
     told = clients.ask(do="probe")
     if told.get("problem") or told["violations"] or told["gaps"]:
         report.problems.append(f"before anything happened: {told}")
         return
     ends = time.monotonic() + seconds
-    for plan in plans(report.seed):
+    for plan in plans(report.seed, names):
         if time.monotonic() > ends:
             break
         told = _spread(cluster, clients, report, told)

@@ -1,4 +1,4 @@
-"""Two hosts with workers, one Redis, and nginx that asks them by turns, on a network of their own."""
+"""Two hosts with workers, Redis, and nginx that asks them by turns, on a network of their own."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
-import redis
 
 from gateway.workers import control, runtime_dir
 
-from .netns import BACK, FRONT, Network, inside, network
-from .redis_server import RedisServer
+from .hub_redis import HubRedis, RedisSetup
+from .netns import FRONT, Network, inside, network
 from .servers import ROOT
 from .waiting import eventually_sync, timeout_s
 
@@ -26,7 +25,9 @@ SECRET = "a secret of the whole cluster"
 PORT = 8000
 #: Of nginx, where clients of the hub find the cluster.
 URL = f"http://{FRONT}.1:{PORT}"
-REDIS_PORT = 6379
+
+#: In a directory and the hub's namespace.
+MakeRedis = Callable[[Path, str], RedisSetup]
 
 _NGINX = """\
 {user}daemon off;
@@ -64,29 +65,6 @@ http {{
     }}
 }}
 """
-
-
-class HubRedis(RedisServer):
-    """Redis in the hub; the tests reach it by a Unix-domain socket."""
-
-    def __init__(self, directory: Path, hub: str, **options: Any) -> None:
-        super().__init__(directory, REDIS_PORT, **options)
-        self._hub = hub
-        self.options["bind"] = f"{BACK}.1"
-        self.options["protected_mode"] = "no"
-        self.options["unixsocket"] = self.directory / "redis.sock"
-
-    def _command(self) -> list[str]:
-        return [*inside(self._hub), *super()._command()]
-
-    def client(self, **options: Any) -> redis.Redis:
-        return redis.Redis(
-            unix_socket_path=str(self.options["unixsocket"]), socket_timeout=timeout_s(10), protocol=2, **options
-        )
-
-    @property
-    def url(self) -> str:
-        return f"redis://{BACK}.1:{REDIS_PORT}"
 
 
 class Host:
@@ -169,10 +147,10 @@ class Host:
 class TwoHosts:
     """``application``: as the command takes it, importable from the root of the repository."""
 
-    def __init__(self, folder: Path, made: Network, application: str, query: str, **redis_options: Any) -> None:
+    def __init__(self, folder: Path, made: Network, application: str, query: str, make_redis: MakeRedis) -> None:
         self.folder = folder
         self.network = made
-        self.redis = HubRedis(folder, made.hub, **redis_options)
+        self.redis = make_redis(folder, made.hub)
         broker = f"{self.redis.url}?{query}"
         self.hosts = [Host(folder / f"host-{place}", made, place, application, broker) for place in range(2)]
         self._nginx: subprocess.Popen[bytes] | None = None
@@ -233,11 +211,13 @@ class TwoHosts:
 
 
 @contextmanager
-def two_hosts(folder: Path, application: str, query: str = "settle_s=1", **redis_options: Any) -> Iterator[TwoHosts]:
+def two_hosts(
+    folder: Path, application: str, query: str = "settle_s=1", make_redis: MakeRedis = HubRedis
+) -> Iterator[TwoHosts]:
     """Running. Raises: NetworkError."""
     with ExitStack() as stack:
         made = stack.enter_context(network(2))
-        hosts = TwoHosts(folder, made, application, query, **redis_options)
+        hosts = TwoHosts(folder, made, application, query, make_redis)
         stack.callback(hosts.stop)
         hosts.start()
         yield hosts

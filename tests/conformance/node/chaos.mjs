@@ -1,5 +1,6 @@
 // tidegate-clients that publish through whatever happens, and count what they hear. Reads commands, a JSON object a
-// line: {"do": "probe"}, {"do": "renew", "clients": […]}, {"do": "end"}; answers each with a line.
+// line: {"do": "probe"}, {"do": "renew", "clients": […]}, {"do": "replace", "clients": […]}, {"do": "end"}; answers each
+// with a line.
 //
 // An epoch of a client begins when it is connected without being recovered: what it hears in one is without a break.
 import { createInterface } from "node:readline";
@@ -13,6 +14,8 @@ const { url, count, periodMs } = JSON.parse(process.argv[2]);
 
 /** By node and room: the newest number whose publication was answered as taken by the broker. */
 const taken = new Map();
+/** By node and room, of durable publications: between which Unix times each was published. */
+const times = new Map();
 /** By node and room: numbers whose publisher was told that other nodes do not hear of them. */
 const refused = new Map();
 /** By client and its number: the node that handled it. */
@@ -21,7 +24,7 @@ const isHandled = new Set();
 let found;
 
 function reset() {
-  found = { violations: [], gaps: [], returns: [], losses: [], again: 0, heardAnew: 0, heard: 0, answered: 0, refused: 0 };
+  found = { violations: [], gaps: [], returns: [], losses: [], again: 0, heardAnew: 0, heard: 0, answered: 0, refused: 0, gapsTold: {} };
 }
 reset();
 
@@ -34,7 +37,7 @@ function hear(one, room, node, k, client, n) {
     return;
   }
   if (last !== undefined && k > last + 1) {
-    found.gaps.push({ client: one.number, at: one.node, room, node, from: last + 1, to: k - 1 });
+    found.gaps.push({ one, client: one.number, at: one.node, room, node, from: last + 1, to: k - 1 });
   }
   one.last.set(key, k);
   if (k <= (one.everLast.get(key) ?? 0)) found.heardAnew += 1;
@@ -51,9 +54,13 @@ function hear(one, room, node, k, client, n) {
 
 async function say(one, room) {
   const n = (one.n += 1);
-  const [node, k, isTaken] = await one.client.emit("say", room, one.number, n);
+  const [node, k, isTaken, began, ended] = await one.client.emit("say", room, one.number, n);
   found.answered += 1;
   const key = `${node} ${room}`;
+  if (room === "durable") {
+    if (!times.has(key)) times.set(key, new Map());
+    times.get(key).set(k, [began, ended]);
+  }
   if (isTaken) taken.set(key, Math.max(taken.get(key) ?? 0, k));
   else {
     found.refused += 1;
@@ -71,9 +78,12 @@ async function enter(one) {
   one.node = node;
 }
 
-const fail = (one) => (error) => found.violations.push(`client ${one.number} was refused a message: ${error}`);
+const fail = (one) => (error) => {
+  if (!one.isGone) found.violations.push(`client ${one.number} was refused a message: ${error}`);
+};
 
-function start(number) {
+/** ``n``: of the last message that a client of this number has sent. */
+function start(number, n = 0) {
   const client = connect(url, {
     transports: number % 3 ? ["websocket"] : ["polling", "websocket"],
     firstDelay: 200,
@@ -81,11 +91,11 @@ function start(number) {
     connectBudget: 10_000 * FACTOR,
     outbox: { timeout: 120_000 * FACTOR },
   });
-  const one = { number, client, n: 0, epoch: 0, node: undefined, last: new Map(), everLast: new Map(), isUp: false };
+  const one = { number, client, n, epoch: 0, node: undefined, last: new Map(), everLast: new Map(), isUp: false, isGone: false };
   client.on("said", (room, node, k, from, n) => hear(one, room, node, k, from, n));
   client.connection.subscribe((state) => {
     const isUp = state.status === "connected";
-    if (isUp === one.isUp) return;
+    if (isUp === one.isUp || one.isGone) return;
     one.isUp = isUp;
     if (!isUp) return void found.losses.push({ client: number, why: state.reason.message });
     found.returns.push({ client: number, isRecovered: state.recovered, isFirst: one.epoch === 0 });
@@ -103,6 +113,20 @@ function start(number) {
 }
 
 const all = Array.from({ length: count }, (_, number) => start(number));
+
+/** New clients instead of these. Those that begin as WebSockets have to hear their own node, whatever is cut off. */
+async function replace(numbers) {
+  for (const number of numbers) {
+    const one = all[number];
+    one.isGone = true;
+    clearInterval(one.timer);
+    one.client.close();
+    all[number] = start(number, one.n);
+  }
+  const fresh = numbers.map((number) => all[number]).filter(({ number }) => number % 3);
+  const hears = (one) => one.isUp && [...one.last.keys()].length > 0;
+  await until(() => fresh.every(hears), () => `new clients hear their own node: not ${fresh.filter((one) => !hears(one)).map(({ number }) => number)}`, 20);
+}
 
 /** What a client of this epoch has yet to hear: all that was taken, of nodes that it has heard before. */
 function missing(one) {
@@ -130,6 +154,11 @@ async function probe() {
     },
     30,
   );
+  // One client of each node, so that none is asked twice.
+  const asked = new Map(all.map((one) => [one.node, one]));
+  for (const [node, gaps] of await Promise.all([...asked.values()].map((one) => one.client.emit("told")))) {
+    found.gapsTold[node] = [...(found.gapsTold[node] ?? []), ...gaps];
+  }
 }
 
 function report() {
@@ -137,7 +166,15 @@ function report() {
     for (let k = from; k <= to; k++) if (!refused.get(key)?.has(k)) return false;
     return true;
   };
-  const gaps = found.gaps.filter(({ node, room, from, to }) => !isRefused(`${node} ${room}`, from, to));
+  const published = ({ node, room, from, to }) => {
+    const key = `${node} ${room}`;
+    const numbers = Array.from({ length: to - from + 1 }, (_, at) => from + at);
+    return numbers.filter((k) => !refused.get(key)?.has(k)).map((k) => times.get(key)?.get(k) ?? null);
+  };
+  const gaps = found.gaps
+    .filter(({ node, room, from, to }) => !isRefused(`${node} ${room}`, from, to))
+    // Where a client has heard others before its node has answered, that is the node where it is now.
+    .map(({ one, ...gap }) => ({ ...gap, at: gap.at ?? one.node, ...(gap.room === "durable" && { published: published(gap) }) }));
   const clients = all.map(({ number, node }) => ({ number, node, isPlain: number % 3 !== 0 }));
   const result = { ...found, gaps, clients };
   reset();
@@ -149,11 +186,13 @@ try {
     const command = JSON.parse(line);
     if (command.do === "renew") for (const number of command.clients) all[number].client.reconnect();
     let problem;
-    if (command.do !== "renew") {
+    if (command.do === "replace") await replace(command.clients).catch((error) => (problem = error.message));
+    const isProbe = command.do === "probe" || command.do === "end";
+    if (isProbe) {
       if (command.do === "end") for (const { timer } of all) clearInterval(timer);
       await probe().catch((error) => (problem = error.message));
     }
-    process.stdout.write(`${JSON.stringify({ problem, ...(command.do === "renew" ? {} : report()) })}\n`);
+    process.stdout.write(`${JSON.stringify({ problem, ...(isProbe ? report() : {}) })}\n`);
     if (command.do === "end") break;
   }
   for (const { client } of all) client.close();
