@@ -1,4 +1,4 @@
-"""Redis Cluster: a master stops, comes back, and slots move while messages flow."""
+"""Redis Cluster: a master stops, comes back, or leaves its slots to a replica, and slots move while messages flow."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.brokers.redis_keys import hash_slot
-from tests.support.redis_server import RedisServer, cluster_setup
+from tests.support.redis_server import RedisServer, await_cluster_replica, cluster_id, cluster_setup
 from tests.support.waiting import eventually
 
 from .flow import Flow, assert_in_order_and_once, flowing
@@ -104,7 +104,7 @@ async def test_slot_that_moves_takes_its_topic_along(cluster: list[RedisServer],
 
 def _move_slot(slot: int, source: RedisServer, target: RedisServer, servers: list[RedisServer]) -> None:
     """As ``redis-cli --cluster reshard`` does it."""
-    ids = {server: server.client().execute_command("CLUSTER", "MYID").decode() for server in servers}
+    ids = {server: cluster_id(server) for server in servers}
     target.client().execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
     source.client().execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target])
     while keys := source.client().execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
@@ -126,3 +126,67 @@ async def test_master_that_restarts_is_subscribed_to_again(cluster: list[RedisSe
         for topic in topics:
             await one.broker.publish(topic, b"after", durable=True)
             await two.got([b"after"], topic)
+
+
+@pytest.fixture
+def with_replica(tmp_path: Path) -> Iterator[list[RedisServer]]:
+    """Three masters, and a replica of the first."""
+    with cluster_setup(tmp_path, replicas=1, appendonly="yes") as servers:
+        yield servers
+
+
+def serves(node: TestNode, topic: str) -> int | None:
+    """The port of the topic's master, where the link to it is up."""
+    broker = broker_of(node)
+    link = broker._links().link_of(broker.keys.topic(topic))
+    return link.address.port if link.is_up and link.address is not None else None
+
+
+async def at_replica(nodes: list[TestNode], topic: str, replica: RedisServer) -> None:
+    await eventually(lambda: all(serves(node, topic) == replica.port for node in nodes), "the new master", 30)
+    await all_ready(*nodes)
+
+
+async def test_failover_that_a_replica_is_asked_for_loses_nothing_durable(with_replica: list[RedisServer]) -> None:
+    """The master takes nothing more until its replica has all that it took."""
+    master, other, _, replica = with_replica
+    async with nodes_at(url_of(with_replica)) as spawn:
+        one, two = await spawn(2)
+        topic, elsewhere = topic_at(one, master), topic_at(one, other)
+        await two.subscribe(topic, elsewhere)
+        durable, live = Flow(one, topic, durable=True), Flow(one, elsewhere, durable=False)
+        async with flowing(durable, live):
+            for former, next_one in ((master, replica), (replica, master)):
+                came = len(durable.received(two))
+                await eventually(lambda came=came: len(durable.received(two)) > came + 50, "a flow")
+                await asyncio.to_thread(next_one.client().execute_command, "CLUSTER", "FAILOVER")
+                await at_replica([one, two], topic, next_one)
+                await asyncio.to_thread(await_cluster_replica, former, next_one, with_replica)
+        assert not durable.failed
+        await got_all(two, durable, durable.taken)
+        await got_all(two, live, live.taken)
+
+
+async def test_replica_takes_over_from_a_master_that_is_killed(with_replica: list[RedisServer]) -> None:
+    master, other, _, replica = with_replica
+    async with nodes_at(url_of(with_replica)) as spawn:
+        one, two = await spawn(2)
+        topic, elsewhere = topic_at(one, master), topic_at(one, other)
+        await two.subscribe(topic, elsewhere)
+        durable, live = Flow(one, topic, durable=True), Flow(one, elsewhere, durable=True)
+        async with flowing(durable, live):
+            await eventually(lambda: len(durable.received(two)) > 50, "a flow")
+            await asyncio.to_thread(master.kill)
+            await at_replica([one, two], topic, replica)
+            first = durable.taken[-1] + 1
+            await eventually(lambda: durable.received(two)[-1] > first + 50, "a flow again", 30)
+        assert not durable.failed
+        # What only the old master had is gone, and the gap says that it may be, though the replica is on disk.
+        await got_all(two, durable, [number for number in durable.taken if number >= first])
+        assert any(not gap.is_complete for gap in two.seen.gaps)
+        await got_all(two, live, live.taken)
+        # It comes back as a replica, and changes nothing.
+        await asyncio.to_thread(master.start)
+        await asyncio.to_thread(await_cluster_replica, master, replica, with_replica)
+        await one.broker.publish(topic, b"1000000", durable=True)
+        await eventually(lambda: durable.received(two)[-1] == 1_000_000, "after it")

@@ -6,7 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -248,20 +248,21 @@ class Watched:
             return False
 
 
+def _tls_port(options: Mapping[str, Any]) -> dict[str, int]:
+    """A second port for those that have a certificate; the tests themselves go on asking at the other."""
+    return {"tls_port": free_ports(1)[0]} if "tls_cert_file" in options else {}
+
+
 @contextmanager
 def sentinel_setup(directory: Path, sentinels: int = 1, **options: Any) -> Iterator[Watched]:
     """``options``: of all of them."""
-
-    def ports() -> dict[str, int]:
-        return {"tls_port": free_ports(1)[0]} if "tls_cert_file" in options else {}
-
     settings = {"repl_diskless_sync_delay": 0} | options
-    master = RedisServer(directory, **settings, **ports())
-    replica = RedisServer(directory, replicaof=f"{master.host} {master.public_port}", **settings, **ports())
+    master = RedisServer(directory, **settings, **_tls_port(options))
+    replica = RedisServer(directory, replicaof=f"{master.host} {master.public_port}", **settings, **_tls_port(options))
     quorum = sentinels // 2 + 1
     watched = Watched(
         (master, replica),
-        [SentinelServer(directory, master, quorum=quorum, **options, **ports()) for _ in range(sentinels)],
+        [SentinelServer(directory, master, quorum=quorum, **options, **_tls_port(options)) for _ in range(sentinels)],
     )
     try:
         watched.start()
@@ -271,39 +272,74 @@ def sentinel_setup(directory: Path, sentinels: int = 1, **options: Any) -> Itera
 
 
 @contextmanager
-def cluster_setup(directory: Path, count: int = 3) -> Iterator[list[RedisServer]]:
-    """A Redis Cluster of masters alone, with all slots served."""
-    ports = free_ports(count * 2)
+def cluster_setup(directory: Path, count: int = 3, replicas: int = 0, **options: Any) -> Iterator[list[RedisServer]]:
+    """A Redis Cluster with all slots served: its masters, then replicas that are in step, the first one's first."""
+    total = count + replicas
+    ports = free_ports(total * 2)
+    settings = {
+        "cluster_enabled": "yes",
+        "cluster_node_timeout": 1000,
+        "cluster_config_file": "nodes",
+        "repl_diskless_sync_delay": 0,
+    } | options
     servers = [
-        RedisServer(
-            directory,
-            port,
-            cluster_enabled="yes",
-            cluster_port=bus,
-            cluster_node_timeout=1000,
-            cluster_config_file="nodes",
-        )
-        for port, bus in zip(ports[:count], ports[count:], strict=True)
+        RedisServer(directory, port, cluster_port=bus, **settings, **_tls_port(options))
+        for port, bus in zip(ports[:total], ports[total:], strict=True)
     ]
+    masters = servers[:count]
     with running(*servers):
         per_node = 16384 // count + 1
         first = servers[0]
         for number, server in enumerate(servers):
-            last = min(16383, (number + 1) * per_node - 1)
-            server.client().execute_command("CLUSTER", "ADDSLOTSRANGE", number * per_node, last)
+            if server in masters:
+                last = min(16383, (number + 1) * per_node - 1)
+                server.client().execute_command("CLUSTER", "ADDSLOTSRANGE", number * per_node, last)
             server.client().execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             if server is not first:
                 bus = first.options["cluster_port"]
-                server.client().execute_command("CLUSTER", "MEET", "127.0.0.1", first.port, bus)
+                server.client().execute_command("CLUSTER", "MEET", "127.0.0.1", first.public_port, bus)
         for server in servers:
-            eventually_sync(lambda server=server: _sees_all(server, count), "the whole cluster", 30)
+            eventually_sync(lambda server=server: _sees_all(server, total, count), "the whole cluster", 30)
+        for master, replica in zip(masters, servers[count:], strict=False):
+            replica.client().execute_command("CLUSTER", "REPLICATE", cluster_id(master))
+            await_cluster_replica(replica, master, servers)
         yield servers
 
 
-def _sees_all(server: RedisServer, count: int) -> bool:
-    info = server.client().execute_command("CLUSTER", "INFO")
-    text = info.decode() if isinstance(info, bytes) else str(info)
+def cluster_id(server: RedisServer) -> str:
+    return _cluster_says(server, "MYID")
+
+
+def await_cluster_replica(replica: RedisServer, master: RedisServer, servers: Sequence[RedisServer]) -> None:
+    """Until it is in step with the master, and all servers know."""
+
+    def is_known() -> bool:
+        link = replica.client().info("replication")
+        return (
+            link["role"] == "slave"
+            and link["master_port"] == master.public_port
+            and link["master_link_status"] == "up"
+            and all(_knows_replica(server, replica, master) for server in servers)
+        )
+
+    eventually_sync(is_known, "a replica in step", 30)
+
+
+def _cluster_says(server: RedisServer, what: str) -> str:
+    return str(server.client().execute_command("CLUSTER", what).decode())
+
+
+def _knows_replica(server: RedisServer, replica: RedisServer, master: RedisServer) -> bool:
+    """By lines of id, address, flags, id of the master, …"""
+    rows = [line.split() for line in _cluster_says(server, "NODES").splitlines()]
+    ours, its_master = cluster_id(replica), cluster_id(master)
+    return any(row[0] == ours and row[3] == its_master and "fail" not in row[2] for row in rows)
+
+
+def _sees_all(server: RedisServer, nodes: int, masters: int) -> bool:
+    info = _cluster_says(server, "INFO").split()
     return (
-        "cluster_state:ok" in text.replace("'", "").replace(" ", "")
-        and len(server.client().execute_command("CLUSTER", "SLOTS")) == count
+        "cluster_state:ok" in info
+        and f"cluster_known_nodes:{nodes}" in info
+        and len(server.client().execute_command("CLUSTER", "SLOTS")) == masters
     )
