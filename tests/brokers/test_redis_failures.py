@@ -465,6 +465,25 @@ async def test_replica_is_refused(tmp_path: Path) -> None:
             await broker.close()
 
 
+async def test_what_a_master_without_replicas_refuses_waits(tmp_path: Path) -> None:
+    with (
+        server_in(tmp_path, min_replicas_to_write=1, min_replicas_max_lag=3) as master,
+        server_in(tmp_path, replicaof=f"127.0.0.1 {master.port}", repl_diskless_sync_delay=0) as replica,
+    ):
+        async with nodes_at(master.url) as spawn:
+            one, two = await spawn(2)
+            await two.subscribe("room")
+            await one.broker.publish("room", b"1", durable=True)
+            replica.pause()
+            await eventually(lambda: master.client().info("replication")["min_slaves_good_slaves"] == 0, "the lag", 20)
+            waiting = asyncio.create_task(one.broker.publish("room", b"2", durable=True))
+            await eventually(lambda: "NOREPLICAS" in one.broker.health.reason, "the reason")
+            assert two.seen.payloads() == [b"1"]
+            replica.resume()
+            await waiting
+            await two.got([b"1", b"2"])
+
+
 @pytest.mark.parametrize("appendonly", ["no", "yes"], ids=["memory", "disk"])
 @pytest.mark.parametrize("is_killed", [False, True], ids=["asked", "killed"])
 async def test_failover_is_followed(tmp_path: Path, is_killed: bool, appendonly: str) -> None:
