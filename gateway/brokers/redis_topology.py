@@ -72,7 +72,7 @@ class SentinelTopology:
 
     async def locate(self, link: RedisLink) -> Address:
         try:
-            sentinel, master = await _first_answer(self._sentinels, self._ask, self._timeout_s)
+            sentinel, master = await first_answer(self._sentinels, self._ask, self._timeout_s)
         except ConnectionLost as lost:
             if link.is_up and link.address is not None:
                 return link.address
@@ -133,7 +133,7 @@ class ClusterTopology:
 
     async def _look(self) -> dict[Address, list[range]]:
         known = dict.fromkeys([*self._addresses.values(), *self._seeds])
-        return (await _first_answer(known, self._ask, self._timeout_s))[1]
+        return (await first_answer(known, self._ask, self._timeout_s))[1]
 
     async def _ask(self, address: Address) -> dict[Address, list[range]]:
         connection = await self._connect_to(address, "cluster")
@@ -191,7 +191,7 @@ class ClusterTopology:
         return str(number)
 
 
-async def _first_answer(
+async def first_answer(
     addresses: Collection[Address], ask: Callable[[Address], Awaitable[T]], timeout_s: float
 ) -> tuple[Address, T]:
     """Ask one after the other, the next one also while those before it have not answered; who answered first, and what.
