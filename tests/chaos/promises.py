@@ -12,7 +12,8 @@ with the old one), and for each publishing node and room:
 - every message that a client sends is answered in the end, and no node handles it twice.
 
 Afterwards everybody hears everybody. What differs is in ``PROMISES``. *Plain* publications of other nodes are at most
-once: what is on its way while the connection of either node to the broker is broken may be missing, and nothing else.
+once: what is on its way while the connection of either node to the broker is broken, or in line at a node that is
+killed, may be missing, and nothing else.
 
 Sources: the docstring of gateway/brokers/base.py, docs/cluster.md, docs/recovery.md, docs/delivery-from-clients.md,
 docs/workers.md.
@@ -29,6 +30,7 @@ from typing import Any, Final
 class Promise:
     """touches: clients whose connection ends. begins_anew: they all return without being recovered.
     cuts: nodes whose connection to the broker breaks, and with it goes what is plain and on its way.
+    kills: nodes that may take with them what was plain and in line.
     loses: what Redis may lose of what it has taken; empty where that is nothing.
     """
 
@@ -36,6 +38,7 @@ class Promise:
     touches: str
     begins_anew: bool = False
     cuts: str = ""
+    kills: str = ""
     loses: str = ""
 
 
@@ -43,6 +46,7 @@ class Promise:
 class Done:
     """What was done: in words, to which clients (their numbers), and which nodes it cut from the broker (their ids).
 
+    gone: nodes that were killed
     window: Unix times between which Redis may have taken what it lost
     problem: what went wrong meanwhile
     """
@@ -50,6 +54,7 @@ class Done:
     detail: str
     touched: Collection[int] = ()
     cut: Collection[str] = ()
+    gone: Collection[str] = ()
     window: tuple[float, float] | None = None
     problem: str = ""
 
@@ -60,9 +65,12 @@ _NOT_ON_DISK: Final = "what Redis took before it ended, and the node had not hea
 
 
 PROMISES: Final[Mapping[str, Promise]] = {
-    # Recovery is of the process: nobody knows a killed worker's clients. Its messages that were taken have been sent.
-    "kill_worker": Promise("kill -9 a worker", "those of the worker", begins_anew=True),
-    "kill_host": Promise("kill -9 a host: its supervisor and workers", "those of the host", begins_anew=True),
+    # Recovery is of the process: nobody knows a killed worker's clients. What is durable was taken by Redis before it
+    # was answered; what is plain leaves at the end of the turn, and its answer may be quicker.
+    "kill_worker": Promise("kill -9 a worker", "those of the worker", begins_anew=True, kills="the worker"),
+    "kill_host": Promise(
+        "kill -9 a host: its supervisor and workers", "those of the host", begins_anew=True, kills="the host's nodes"
+    ),
     # With its streams on disk (appendfsync always).
     "restart_redis": Promise("restart Redis", "nobody", cuts="all nodes"),
     # A pause longer than the canary waits is an outage like another.
@@ -114,6 +122,8 @@ class Seen:
     def __str__(self) -> str:
         promise = PROMISES[self.name]
         missing = f"plain publications from and to {promise.cuts}" if promise.cuts else "nothing"
+        if promise.kills:
+            missing = f"the last plain publications of {promise.kills}"
         if promise.loses:
             missing += f", and of durable ones {promise.loses}: nodes where any is are told,"
         anew = " and begin anew" if promise.begins_anew else ""
@@ -173,7 +183,8 @@ def _judge_gaps(seen: Seen, told: Mapping[str, Any], done: Done) -> None:
         count = gap["to"] - gap["from"] + 1
         is_own = gap["node"] == gap["at"]
         whose = "its own node" if is_own else "another node"
-        if gap["room"] == "plain" and not is_own and (gap["node"] in done.cut or gap["at"] in done.cut):
+        is_cut = gap["node"] in done.cut or gap["at"] in done.cut or gap["node"] in done.gone
+        if gap["room"] == "plain" and not is_own and is_cut:
             seen.missed_plain += count
         elif gap["room"] == "durable" and not is_own and _may_be_lost(gap, done):
             seen.missed_durable += count

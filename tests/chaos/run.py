@@ -121,7 +121,7 @@ def _run(
         told = _spread(cluster, clients, report, told)
         began = time.monotonic()
         done = scenarios.run(plan, told["clients"])
-        told = clients.ask(do="probe")
+        told = clients.ask(do="probe", gone=list(done.gone))
         seen = Seen(plan.name, done.detail, time.monotonic() - began)
         judge(seen, told, done)
         report.seen.append(seen)

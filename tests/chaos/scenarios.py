@@ -69,7 +69,7 @@ class Scenarios:
         worker_id, pid = list(host.workers().items())[place]
         os.kill(pid, signal.SIGKILL)
         host.await_ready(without=worker_id)
-        return Done(f"worker {place} of host {host.place}", owned(clients, [worker_id]))
+        return Done(f"worker {place} of host {host.place}", owned(clients, [worker_id]), gone=[worker_id])
 
     def kill_host(self, chance: random.Random, clients: Told) -> Done:
         host = chance.choice(self._cluster.hosts)
@@ -79,7 +79,7 @@ class Scenarios:
         time.sleep(away_s)
         host.start()
         host.await_ready()
-        return Done(f"host {host.place} for {away_s:.1f} s", owned(clients, nodes))
+        return Done(f"host {host.place} for {away_s:.1f} s", owned(clients, nodes), gone=nodes)
 
     def partition(self, chance: random.Random, clients: Told) -> Done:
         host = chance.choice(self._cluster.hosts)

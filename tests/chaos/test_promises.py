@@ -24,6 +24,7 @@ QUIET: dict[str, Any] = {
     "clients": [{"number": number, "node": "a", "isPlain": number % 3 != 0} for number in range(4)],
 }
 #: In a partition the nodes a and c stay together.
+GONE = {"kill_worker": ("b",)}
 CUT = {"restart_redis": ("a", "b", "c"), "pause_redis": ("a", "b", "c"), "partition": ("b",)}
 #: When another master took over; nodes that may have lost something are told.
 WINDOW = (10.0, 20.0)
@@ -44,6 +45,7 @@ def gap(room: str, *, node: str = "b", published: Sequence[tuple[float, float] |
         ("partition", gap("plain"), []),
         ("pause_redis", {"losses": [LOSS | {"client": 3}]}, []),
         ("kill_worker", {"losses": [LOSS], "returns": [BACK]}, [1]),
+        ("kill_worker", gap("plain") | {"losses": [LOSS], "returns": [BACK]}, [1]),
         ("kill_worker", {"losses": [LOSS, LOSS | {"client": 3}], "returns": [BACK]}, [1]),
         ("renew_clients", {"losses": [LOSS], "returns": [BACK | {"isRecovered": True}]}, [1]),
     ],
@@ -51,7 +53,7 @@ def gap(room: str, *, node: str = "b", published: Sequence[tuple[float, float] |
 def test_what_was_promised_is_no_problem(scenario: str, told: dict[str, Any], touched: list[int]) -> None:
     cut = CUT.get(scenario, ())
     seen = Seen(scenario, "")
-    judge(seen, QUIET | told, Done("", touched, cut))
+    judge(seen, QUIET | told, Done("", touched, cut, GONE.get(scenario, ())))
     assert seen.problems == []
     assert seen.missed_plain == (3 if "gaps" in told else 0)
 
@@ -63,7 +65,8 @@ def test_what_was_promised_is_no_problem(scenario: str, told: dict[str, Any], to
         ("restart_redis", {"problem": "never: all connected"}, []),
         ("restart_redis", gap("durable"), []),
         ("restart_redis", gap("plain", node="a"), []),
-        ("kill_worker", gap("plain") | {"losses": [LOSS], "returns": [BACK]}, [1]),
+        ("kill_worker", gap("plain", node="c") | {"losses": [LOSS], "returns": [BACK]}, [1]),
+        ("kill_worker", gap("durable") | {"losses": [LOSS], "returns": [BACK]}, [1]),
         ("partition", gap("plain", node="c"), []),
         ("partition", {"losses": [LOSS]}, []),
         ("kill_host", {"losses": [LOSS], "returns": [BACK | {"isRecovered": True}]}, [1]),
@@ -73,7 +76,7 @@ def test_what_was_promised_is_no_problem(scenario: str, told: dict[str, Any], to
 def test_what_was_not_promised_is_one(scenario: str, told: dict[str, Any], touched: list[int]) -> None:
     cut = CUT.get(scenario, ())
     seen = Seen(scenario, "")
-    judge(seen, QUIET | told, Done("", touched, cut))
+    judge(seen, QUIET | told, Done("", touched, cut, GONE.get(scenario, ())))
     assert len(seen.problems) == 1
     assert "BROKEN" in str(seen)
 

@@ -1,6 +1,6 @@
 // tidegate-clients that publish through whatever happens, and count what they hear. Reads commands, a JSON object a
-// line: {"do": "probe"}, {"do": "renew", "clients": […]}, {"do": "replace", "clients": […]}, {"do": "end"}; answers each
-// with a line.
+// line: {"do": "probe", "gone": […]}, {"do": "renew", "clients": […]}, {"do": "replace", "clients": […]}, {"do": "end"};
+// answers each with a line.
 //
 // An epoch of a client begins when it is connected without being recovered: what it hears in one is without a break.
 import { createInterface } from "node:readline";
@@ -129,15 +129,30 @@ async function replace(numbers) {
 }
 
 /** What a client of this epoch has yet to hear: all that was taken, of nodes that it has heard before. */
-function missing(one) {
+function missing(one, gone) {
   for (const [key, k] of taken) {
+    if (gone.has(key)) continue;
     const last = one.last.get(key);
     if (last !== undefined && last < k) return `client ${one.number}: ${last} of ${key}, ${k} was taken`;
   }
 }
 
-/** Until everybody is connected, and has heard what everybody says now. */
-async function probe() {
+/** Of nodes that were killed: what was plain and in line there went with them, though its client had an answer. */
+function giveUpOn(keys) {
+  for (const key of keys) {
+    const k = taken.get(key);
+    const [node, room] = key.split(" ");
+    for (const one of all) {
+      const last = one.last.get(key);
+      if (last < k) found.gaps.push({ one, client: one.number, at: one.node, room, node, from: last + 1, to: k });
+    }
+    taken.delete(key);
+  }
+}
+
+/** Until everybody is connected, and has heard what everybody says now. ``nodes``: those that were killed. */
+async function probe(nodes = []) {
+  const gone = new Set(nodes.map((node) => `${node} plain`));
   const isIn = (one) => one.isUp && one.node !== undefined;
   await until(() => all.every(isIn), () => `all connected and in their rooms: not ${all.filter((one) => !isIn(one)).map(({ number }) => number)}`, 60);
   const said = await Promise.all(all.flatMap((one) => ROOMS.map(async (room) => ({ room, answer: await say(one, room) }))));
@@ -147,13 +162,14 @@ async function probe() {
   }
   const lacks = (one) => [...newest].filter(([key, k]) => (one.last.get(key) ?? 0) < k).map(([key, k]) => `${key} ${k}`);
   await until(
-    () => all.every((one) => isIn(one) && !lacks(one).length && !missing(one)),
+    () => all.every((one) => isIn(one) && !lacks(one).length && !missing(one, gone)),
     () => {
-      const late = all.find((one) => !isIn(one) || lacks(one).length || missing(one));
-      return `all hear what is said: client ${late.number} of ${late.node} lacks ${lacks(late)}; ${missing(late)}`;
+      const late = all.find((one) => !isIn(one) || lacks(one).length || missing(one, gone));
+      return `all hear what is said: client ${late.number} of ${late.node} lacks ${lacks(late)}; ${missing(late, gone)}`;
     },
     30,
   );
+  giveUpOn(gone);
   // One client of each node, so that none is asked twice.
   const asked = new Map(all.map((one) => [one.node, one]));
   for (const [node, gaps] of await Promise.all([...asked.values()].map((one) => one.client.emit("told")))) {
@@ -190,7 +206,7 @@ try {
     const isProbe = command.do === "probe" || command.do === "end";
     if (isProbe) {
       if (command.do === "end") for (const { timer } of all) clearInterval(timer);
-      await probe().catch((error) => (problem = error.message));
+      await probe(command.gone).catch((error) => (problem = error.message));
     }
     process.stdout.write(`${JSON.stringify({ problem, ...(isProbe ? report() : {}) })}\n`);
     if (command.do === "end") break;
