@@ -43,7 +43,11 @@ export type ConnectionState =
   | { readonly status: "offline" | "closed"; readonly reason: Reason };
 
 export interface ConnectionOptions {
-  /** Milliseconds that one attempt may take, over all transports, until the server has let the client in. */
+  /**
+   * Milliseconds that one attempt may take, over all transports, until the server has let the client in. After a loss
+   * the first two have a quarter and half of it: they may hang in a connection that the browser has kept and that has
+   * died with the last network.
+   */
   connectBudget: number;
   /** Milliseconds: the first delay is a random one up to this, each further one up to twice as much … */
   firstDelay: number;
@@ -162,13 +166,10 @@ export class Connection {
     const hindrance = this.hooks.hindrance?.();
     if (hindrance) return this.#rest(hindrance);
     const { attempt } = this;
-    const { connectBudget } = this.#options;
+    const budget = this.#options.connectBudget / (this.#wasConnected ? Math.max(4 / 2 ** this.#failures, 1) : 1);
     this.#timer = delay
       ? setTimeout(() => this.#seek(reason, 0), delay)
-      : setTimeout(
-          () => this.fail({ retry: "anew", message: `not connected within ${connectBudget} ms` }),
-          connectBudget,
-        );
+      : setTimeout(() => this.fail({ retry: "anew", message: `not connected within ${budget} ms` }), budget);
     this.state.set({
       status: this.#wasConnected ? "recovering" : "connecting",
       failures: this.#failures,

@@ -115,6 +115,22 @@ test("an attempt that leads to nothing ends with its budget", async (t) => {
   assert.equal(client.connection.get().status, "connected");
 });
 
+test("the first attempts after a loss have less, and what hangs costs less time", async (t) => {
+  const { gateway, client, take, pass } = await setUpConnected(t, { connectBudget: 8_000 });
+  gateway.goSilent();
+  client.reconnect();
+  assert.deepEqual(take(), ["recovering/client 0"]);
+  for (const [budget, failures, delay] of [[2_000, 1, 500], [4_000, 2, 1_000], [8_000, 3, 2_000], [8_000, 4, 4_000]] as const) {
+    await pass(budget - 1);
+    assert.deepEqual(take(), []);
+    await pass(1);
+    assert.deepEqual(take(), [`recovering/failed ${failures} +${delay}`]);
+    assert.match(client.connection.get().reason.message, new RegExp(`within ${budget} ms`));
+    await pass(delay);
+    assert.deepEqual(take(), [`recovering/failed ${failures}`]);
+  }
+});
+
 test("the budget counts until the server has let the client in", async (t) => {
   let isHanging = true;
   const admit = (): Promise<void> | void => (isHanging ? new Promise(() => {}) : undefined);
