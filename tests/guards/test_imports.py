@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.guards.source_tree import ROOT, imports, modules, own_module
+from tests.support.waiting import timeout_s
 
 #: The layers of ``transports`` from the ground up: a module imports those of earlier lines, or earlier in its line.
 LAYERS = (
@@ -252,6 +253,7 @@ print(" ".join(failed))
 """
 
 
+@pytest.mark.timeout(timeout_s(300))
 def test_every_module_can_be_imported_alone_and_warns_of_nothing() -> None:
     names = [name for name in modules() if name != "gateway.__main__"]
     ended = subprocess.run(
@@ -259,7 +261,7 @@ def test_every_module_can_be_imported_alone_and_warns_of_nothing() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=timeout_s(280),
         check=True,
     )
     assert ended.stdout.split() == [], ended.stderr[-4000:]
@@ -271,6 +273,6 @@ def test_transports_needs_neither_gateway_nor_socketio() -> None:
         "print(*sorted({name.partition('.')[0] for name in sys.modules} & {'gateway', 'socketio', 'uvloop'}))"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=timeout_s(60), check=True
     )
     assert ended.stdout.split() == []
