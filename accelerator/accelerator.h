@@ -6,8 +6,10 @@
 #include <Python.h>
 
 PyObject *accelerator_scan_frames(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *accelerator_scan_values(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *accelerator_send(PyObject *module, PyObject *const *args, Py_ssize_t count);
 PyObject *accelerator_send_each(PyObject *module, PyObject *const *args, Py_ssize_t count);
+PyObject *accelerator_unpack_fields(PyObject *module, PyObject *const *args, Py_ssize_t count);
 
 /* Adds EagerStarter and Suspended; -1 with an exception. */
 int accelerator_add_eager(PyObject *module);

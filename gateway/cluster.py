@@ -13,7 +13,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -483,7 +482,7 @@ class Cluster:
                     sockets += [(node_id, SocketFacts.from_list(fields)) for fields in page]
                     if not has_more:
                         break
-                    after = replace(message, arguments=(sockets[-1][1].sid,))
+                    after = message._replace(arguments=(sockets[-1][1].sid,))
                     page, has_more = await self._ask(node_id, after)
             except (NodeError, BrokerUnavailableError, EnvelopeError, ValueError, TypeError) as error:
                 logger.warning("the clients of node %s are not known: %s", node_id, error)

@@ -246,6 +246,18 @@ def read_event(text: str | bytes) -> tuple[str, int | None, list[Any]] | None:
     return namespace, ack_id, data
 
 
+def event(namespace: str, data: list[Any]) -> OutboundMessage:
+    """An event that asks for no ack, as ``to_outbound`` makes it of a ``JsonPacket``. ``data``: name and arguments.
+
+    Raises: TypeError, ValueError for data that JSON cannot carry.
+    """
+    try:
+        body = orjson.dumps(data)
+    except TypeError:  # binary data, or something rarer
+        return to_outbound(JsonPacket(EVENT, data, namespace))
+    return OutboundMessage((b"42" if namespace == "/" else f"42{namespace},".encode()) + body)
+
+
 def ack(namespace: str, ack_id: int, values: list[Any]) -> OutboundMessage:
     """The answer to an event, as ``to_outbound`` makes it of a ``JsonPacket``.
 

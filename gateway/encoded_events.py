@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from transports.outbound import OutboundMessage
 
+from . import codec
 from .codec import EVENT, JsonPacket, MsgpackPacket, to_outbound
 
 _BINARY_EVENT: Final = b"45"
@@ -17,6 +18,8 @@ _BINARY_EVENT: Final = b"45"
 
 def encode_event(packet_class: Any, data: list[Any], namespace: str, ack_id: int | None = None) -> OutboundMessage:
     """``data``: name and arguments. Raises: TypeError, ValueError for what cannot be encoded."""
+    if packet_class is JsonPacket and ack_id is None:
+        return codec.event(namespace, data)
     return to_outbound(packet_class(EVENT, namespace=namespace, data=data, id=ack_id))
 
 
@@ -72,7 +75,7 @@ def in_form_of(packet_class: Any, message: OutboundMessage, namespace: str) -> O
 
     Raises: PacketError for bytes that are no event.
     """
-    if issubclass(packet_class, JsonPacket):
+    if packet_class is JsonPacket or issubclass(packet_class, JsonPacket):
         if message.text is not None:
             return message
     elif issubclass(packet_class, MsgpackPacket) and message.text is None:

@@ -7,7 +7,7 @@ JSON does, and bytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable
 from typing import Any, Final
 
 import msgpack
@@ -29,8 +29,10 @@ EXPIRED: Final = 1
 GONE: Final = 2
 
 
-def names(values: Iterable[Any], what: str) -> tuple[str, ...]:
+def names(values: Collection[Any], what: str) -> tuple[str, ...]:
     """Rooms or sids as they travel. Raises: TypeError for what is not text, ValueError for too many."""
+    if not values:
+        return ()
     found = tuple(values)
     for value in found:
         if not isinstance(value, str):
@@ -43,9 +45,9 @@ def names(values: Iterable[Any], what: str) -> tuple[str, ...]:
 def event_message(
     encoded: OutboundMessage,
     namespace: str,
-    rooms: Iterable[Any] = (),
-    except_rooms: Iterable[Any] = (),
-    skip_sids: Iterable[Any] = (),
+    rooms: Collection[Any] = (),
+    except_rooms: Collection[Any] = (),
+    skip_sids: Collection[Any] = (),
     delivery: Delivery = RELIABLE,
     ack: tuple[Any, ...] | None = None,
 ) -> Message:
@@ -59,7 +61,9 @@ def event_message(
         flags |= MessageFlag.BINARY_PACKET
         packet, attachments = attachments[0], ()
     key = None
-    if delivery.how is How.VOLATILE:
+    if delivery is RELIABLE:
+        pass
+    elif delivery.how is How.VOLATILE:
         flags |= MessageFlag.VOLATILE
     elif delivery.how is How.CONFLATED:
         flags |= MessageFlag.CONFLATED
@@ -80,17 +84,20 @@ def event_message(
 
 def encoded_event(message: Message) -> OutboundMessage:
     """Raises: EnvelopeError for a message without an event."""
-    if message.packet is None or not message.packet:
+    packet = message.packet
+    if not packet:
         raise EnvelopeError("a message to emit has no packet")
     if message.flags & MessageFlag.BINARY_PACKET:
-        return OutboundMessage(None, [message.packet])
-    if message.packet[:2] not in (b"42", b"45") or not message.packet.endswith(b"]"):
+        return OutboundMessage(None, [packet])
+    if not packet.startswith((b"42", b"45")) or not packet.endswith(b"]"):
         raise EnvelopeError("the packet of a message is no event")
-    return OutboundMessage(message.packet, message.attachments)
+    return OutboundMessage(packet, message.attachments)
 
 
 def delivery_of(message: Message) -> Delivery:
     """Raises: EnvelopeError for a key that is none."""
+    if not message.flags:
+        return RELIABLE
     if message.flags & MessageFlag.VOLATILE:
         return VOLATILE
     if message.flags & MessageFlag.CONFLATED and message.key is not None:

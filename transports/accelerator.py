@@ -1,4 +1,4 @@
-"""The compiled parts of this package, where they were built and are not switched off.
+"""The compiled parts of this package and of ``gateway``, where they were built and are not switched off.
 
 Each has a twin in Python beside the code that uses it, which runs without it.
 """

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any, Final
 
+from transports.accelerator import accelerator
+
 #: Arrays in arrays; replies that we ask for have three levels.
 _MAX_DEPTH: Final = 8
 _MAX_LINE_BYTES: Final = 64 * 1024
+#: With what messages of Pub/Sub begin.
 _MESSAGE: Final = b"*3\r\n$7\r\nmessage\r\n$"
+_SHARDED: Final = b"*3\r\n$8\r\nsmessage\r\n$"
+_MAX_DIGITS: Final = 18
 #: Begins what stands in the buffer for a string that is too long to be kept.
 _OVERSIZED: Final = 0
 
@@ -46,21 +51,70 @@ class _TooLong(Exception):  # noqa: N818 - where the string lies
 
 def encode_command(*arguments: str | bytes | int) -> bytes:
     """As an array of strings."""
-    parts = [b"*%d\r\n" % len(arguments)]
+    return b"*%d\r\n" % len(arguments) + encode_arguments(*arguments)
+
+
+def encode_arguments(*arguments: str | bytes | int) -> bytes:
+    """A part of a command, without what says how long it is."""
+    parts = []
     for argument in arguments:
         data = argument if isinstance(argument, bytes) else str(argument).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
     return b"".join(parts)
 
 
+def scan_values(data: bytes, start: int, max_string_bytes: int, left_out: bytes, values: list[Any]) -> int:
+    """Read what nearly all is that comes: integers from 0, and messages of Pub/Sub as lists of kind, channel and body.
+
+    They are appended to ``values``, but for messages that begin with ``left_out``, unless it is empty. Returns where
+    the first value begins that is another, or too long, or not whole. The accelerator has the same function.
+    """
+    while True:
+        if data.startswith(b":", start):
+            number, at = _number_at(data, start + 1)
+            if number < 0:
+                return start
+            values.append(number)
+            start = at
+            continue
+        head = _MESSAGE if data.startswith(_MESSAGE, start) else _SHARDED
+        if head is _SHARDED and not data.startswith(_SHARDED, start):
+            return start
+        nbytes, channel = _number_at(data, start + len(head))
+        at = channel + nbytes
+        if nbytes < 0 or nbytes > max_string_bytes or not data.startswith(b"$", at + 2):
+            return start
+        channel_end = at
+        nbytes, body = _number_at(data, at + 3)
+        at = body + nbytes
+        if nbytes < 0 or nbytes > max_string_bytes or at + 2 > len(data):
+            return start
+        if not left_out or not data.startswith(left_out, body, at):
+            kind = b"message" if head is _MESSAGE else b"smessage"
+            values.append([kind, data[channel:channel_end], data[body:at]])
+        start = at + 2
+
+
+def _number_at(data: bytes, at: int) -> tuple[int, int]:
+    """The digits up to the end of the line, and where the next line begins; -1 for anything else."""
+    end = data.find(b"\r\n", at, at + _MAX_DIGITS + 2)
+    digits = data[at:end]
+    return (int(digits), end + 2) if end > at and digits.isdigit() else (-1, at)
+
+
+_scan: Final = scan_values if accelerator is None else accelerator.scan_values
+
+
 class RespReader:
     """Give it what comes; it gives back values: bytes, int, None, lists of them, ``RespError``, ``Oversized``.
 
     max_string_bytes: a longer string is skipped as it comes, so that one message costs nobody the connection
+    left_out: messages of Pub/Sub that begin so need not be given back, and are not where they come whole
     """
 
     def __init__(self, max_string_bytes: int) -> None:
         self.max_string_bytes = max_string_bytes
+        self.left_out = b""
         self._buffer = bytearray()
         self._needed = 0
         self._to_skip = 0
@@ -82,14 +136,8 @@ class RespReader:
             data = bytes(self._buffer)
             self._buffer.clear()
         values: list[Any] = []
-        at, size = 0, len(data)
+        at, size = _scan(data, 0, self.max_string_bytes, self.left_out, values), len(data)
         while at < size:
-            if data.startswith(_MESSAGE, at):
-                message = self._message(data, at + len(_MESSAGE))
-                if message is not None:
-                    value, at = message
-                    values.append(value)
-                    continue
             try:
                 value, at = self._value(data, at, 0)
             except _Incomplete as incomplete:
@@ -109,23 +157,8 @@ class RespReader:
                     return values
             else:
                 values.append(value)
+                at = _scan(data, at, self.max_string_bytes, self.left_out, values)
         return values
-
-    def _message(self, data: bytes, at: int) -> tuple[list[Any], int] | None:
-        """What ``_value`` gives for a message of Pub/Sub, in less time; None where that has to look closer."""
-        end = data.find(b"\r\n", at)
-        if end < 0 or not data[at:end].isdigit():
-            return None
-        channel = end + 2
-        after = channel + int(data[at:end])
-        end = data.find(b"\r\n", after + 3)
-        if end < 0 or data[after : after + 3] != b"\r\n$" or not data[after + 3 : end].isdigit():
-            return None
-        nbytes = int(data[after + 3 : end])
-        body_end = end + 2 + nbytes
-        if nbytes > self.max_string_bytes or body_end + 2 > len(data) or after - channel > self.max_string_bytes:
-            return None
-        return [b"message", data[channel:after], data[end + 2 : body_end]], body_end + 2
 
     def _value(self, data: bytes, at: int, depth: int) -> tuple[Any, int]:
         end = data.find(b"\r\n", at)
