@@ -22,7 +22,6 @@ from transports.session import Session
 from . import catalogue
 from .ack_relay import AckWanted
 from .brokers.base import WhenDown
-from .codec import EVENT, to_outbound
 from .delivery import RELIABLE, Delivery, DeliveryPolicies, How, belongs_to
 from .encoded_events import encode_event
 from .members import CONNECTED, CONNECTING, GONE, LEAVING, Member, MemberState, PendingAck, Room
@@ -233,15 +232,23 @@ class ChannelManager(AsyncManager):
         Raises: TypeError, ValueError for data that cannot be encoded, or arguments that exclude each other.
         """
         room = to or room
-        has_callback = callback is not None
-        delivery = self.policies.choose(
-            namespace, room, event, volatile=volatile, conflate=conflate, has_callback=has_callback
-        )
+        if volatile is None and conflate is None and (callback is not None or not self.policies):
+            delivery = RELIABLE
+        else:
+            has_callback = callback is not None
+            delivery = self.policies.choose(
+                namespace, room, event, volatile=volatile, conflate=conflate, has_callback=has_callback
+            )
         arguments = as_arguments(data)
         if self.cluster is not None and not ignore_queue and self.cluster.concerns_others(room, namespace):
             ack = None if callback is None else AckWanted(callback, timeout, on_timeout)
-            skip = as_collection(skip_sid), as_collection(except_rooms)
-            await self.cluster.emit([event, *arguments], namespace, room, *skip, delivery, ack, when_down, durable)
+            skip = () if skip_sid is None else as_collection(skip_sid)
+            excepted = () if except_rooms is None else as_collection(except_rooms)
+            rest = self.cluster.emit(
+                [event, *arguments], namespace, room, skip, excepted, delivery, ack, when_down, durable
+            )
+            if rest is not None:
+                await rest
             if self.server.eio.turn_bytes > TURN_BYTES:
                 await asyncio.sleep(0)
             return
@@ -253,7 +260,7 @@ class ChannelManager(AsyncManager):
             return
         recorder = self.recorder
         if recorder is None:
-            message = to_outbound(self.server.packet_class(EVENT, namespace=namespace, data=[event, *arguments]))
+            message = encode_event(self.server.packet_class, [event, *arguments], namespace)
         else:
             rooms = as_collection(room) if room is not None else (None,)
             skipped, excepted = tuple(as_collection(skip_sid)), tuple(as_collection(except_rooms))
@@ -279,21 +286,24 @@ class ChannelManager(AsyncManager):
         delivery: Delivery,
     ) -> None:
         engine = self.server.eio
-        is_plain = not skip_sid and not except_rooms and not isinstance(room, (list, tuple, set, frozenset))
-        connecting = self._connecting.get(namespace)
+        is_single = type(room) is str or not isinstance(room, (list, tuple, set, frozenset))
+        connecting = self._connecting.get(namespace) if self._connecting else None
         sessions: Iterable[Session]
-        if is_plain:
-            found = self.rooms.get(namespace, {}).get(room)
+        if is_single and not skip_sid and not except_rooms:
+            rooms = self.rooms.get(namespace)
+            found = None if rooms is None else rooms.get(room)
             sessions = () if found is None else found.sessions()
             waiting = [member for member in connecting if found and member.sid in found] if connecting else []
         else:
             members = self.select(namespace, room, skip_sid, except_rooms)
             sessions = [member.session for member in members if member.state is CONNECTED]
             waiting = [member for member in members if member.state is CONNECTING] if connecting else []
-        if delivery.how is How.VOLATILE:
+        if delivery is RELIABLE:
+            engine.broadcast(sessions, message)
+        elif delivery.how is How.VOLATILE:
             engine.broadcast_volatile(sessions, message)
             return
-        if delivery.how is How.CONFLATED:
+        elif delivery.how is How.CONFLATED:
             engine.broadcast_conflated(sessions, delivery.key, message)
         else:
             engine.broadcast(sessions, message)
@@ -307,7 +317,7 @@ class ChannelManager(AsyncManager):
         """
         namespace = member.namespace
         if self.recorder is None:
-            message = to_outbound(self.server.packet_class(EVENT, namespace=namespace, data=[event, *arguments]))
+            message = encode_event(self.server.packet_class, [event, *arguments], namespace)
         else:
             message = self.recorder.event(event, arguments, namespace, (member.sid,), delivery)
         self.send_to(member, message, delivery)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -219,21 +219,21 @@ class Cluster:
 
     def owner(self, sid: Any, namespace: str | None) -> str | None:
         """The id of the other node that a client is at; None where it is here, or nowhere that is known."""
+        node_id = node_of(sid) if isinstance(sid, str) else ""
         broker = self.broker
-        if broker is None or not isinstance(sid, str) or self._server.manager.member(sid, namespace) is not None:
+        if not node_id or broker is None or self._server.manager.member(sid, namespace) is not None:
             return None
-        node_id = node_of(sid)
-        return node_id if node_id and node_id in broker.nodes() else None
+        return node_id if broker.has_node(node_id) else None
 
     def concerns_others(self, room: Any, namespace: str) -> bool:
         """Whether an event to ``room`` goes to other nodes: not where that is a client of this one."""
         if not isinstance(room, str) or self.broker is None:
             return True
-        return self._server.manager.member(room, namespace) is None and node_of(room) != self.broker.node.id
+        return node_of(room) != self.broker.node.id and self._server.manager.member(room, namespace) is None
 
     # -- emit ------------------------------------------------------------------------------------------
 
-    async def emit(
+    def emit(
         self,
         data: list[Any],
         namespace: str,
@@ -244,17 +244,19 @@ class Cluster:
         ack: AckWanted | None,
         when_down: WhenDown | None,
         durable: bool,
-    ) -> None:
+    ) -> Awaitable[None] | None:
         """Send an event to this node's clients and to others'. ``data``: its name and arguments.
 
+        Returns what is to be awaited at once; None where the event is on its way, as it nearly always is.
         Raises: TypeError, ValueError for what cannot be encoded or cannot cross nodes, MessageTooLargeError: in these
-            cases nobody is sent anything. BrokerClosedError, BrokerUnavailableError: this node's clients have got it.
+            cases nobody is sent anything. BrokerClosedError, BrokerUnavailableError, also when awaited: this node's
+            clients have got it.
         """
-        if not namespace.startswith("/"):
+        if namespace[:1] != "/":
             raise ValueError(f"a namespace begins with a slash: {namespace!r}")
-        rooms = _as_rooms(room)
-        if room is not None and not rooms:
-            return  # to none of no rooms
+        rooms = (room,) if type(room) is str else _as_rooms(room)
+        if not rooms and room is not None:
+            return None  # to none of no rooms
         here, topics = self._split(rooms, namespace)
         encoded = encode_event(wire_class(self._server.packet_class), data, namespace)
         wanted = None if ack is None else self._expect_acks(ack, is_one=len(rooms) == 1 and not here)
@@ -269,14 +271,23 @@ class Cluster:
                 else:
                     self._ask_here(ack, data, namespace, here, skip_sids, except_rooms)
             self.counters.emitted += 1
-            if topics:
-                drop_first = delivery.how is How.VOLATILE and when_down is None
-                await self.running().publish(
-                    topics, payload, durable=durable, when_down="drop" if drop_first else when_down or "wait"
-                )
+            if not topics or (len(topics) == 1 and not durable and self.running().publish_now(topics[0], payload)):
+                return None
+            if when_down is None:
+                when_down = "drop" if delivery.how is How.VOLATILE else "wait"
+            published = self.running().publish(topics, payload, durable=durable, when_down=when_down)
+            return published if wanted is None else self._forgetting(wanted[0], published)
         except BaseException:
             if wanted is not None:
                 self.acks.forget(wanted[0])
+            raise
+
+    async def _forgetting(self, reference: int, published: Awaitable[None]) -> None:
+        """No acks are expected where it was not published."""
+        try:
+            await published
+        except BaseException:
+            self.acks.forget(reference)
             raise
 
     def _split(self, rooms: tuple[str, ...], namespace: str) -> tuple[tuple[str, ...], list[str]]:

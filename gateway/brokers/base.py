@@ -318,6 +318,14 @@ class Broker(ABC):
         Raises: MessageTooLargeError, BrokerConfigError, BrokerClosedError; BrokerUnavailableError.
         """
 
+    def publish_now(self, topic: str, payload: bytes) -> bool:
+        """Do what ``publish`` does with a message that is not durable, where nothing has to be waited for.
+
+        False where it has, or where this broker cannot: nothing was done, and ``publish`` is to be called.
+        Raises: MessageTooLargeError, BrokerConfigError, BrokerClosedError.
+        """
+        return False
+
     @abstractmethod
     async def send(self, node_id: str, payload: bytes, *, when_down: WhenDown = "wait") -> None:
         """Send to one node, at most once, in order. A node that is not there is not an error: use `request` to know.
@@ -341,6 +349,10 @@ class Broker(ABC):
     @abstractmethod
     def nodes(self) -> dict[str, Node]:
         """The other nodes whose lease runs, by id. During an outage of the broker: those that were there before."""
+
+    def has_node(self, node_id: str) -> bool:
+        """Whether it is one of ``nodes``."""
+        return node_id in self.nodes()
 
     @property
     @abstractmethod

@@ -44,6 +44,8 @@ from .base import (
 
 logger = logging.getLogger("tidegate.brokers")
 
+#: Looked up once: members of an enum cost a call in Python 3.11.
+_PUBLICATION: Final = EnvelopeKind.PUBLICATION
 #: Of an exception's text in an answer.
 _MAX_ERROR_CHARACTERS: Final = 1000
 #: Requests of other nodes that are being answered at one time; more are answered as failed.
@@ -137,6 +139,9 @@ class BrokerCore(Broker):
 
     def nodes(self) -> dict[str, Node]:
         return dict(self._nodes)
+
+    def has_node(self, node_id: str) -> bool:
+        return node_id in self._nodes
 
     @property
     def health(self) -> Health:
@@ -233,13 +238,15 @@ class BrokerCore(Broker):
     def _take(self, topic: str | None, envelope: Envelope) -> None:
         """An envelope of another node, duplicates left out."""
         kind = envelope.kind
-        if kind is EnvelopeKind.PUBLICATION:
+        if kind is _PUBLICATION:
             if topic is None or topic not in self._topics:
                 self.counters.skipped["no_subscription"] += 1
                 return
-            self.counters.received += 1
-            self.counters.received_bytes += len(envelope.body)
-            self._call(self.callbacks.on_message, topic, envelope.sender, envelope.body)
+            body = envelope.body
+            counters = self.counters
+            counters.received += 1
+            counters.received_bytes += len(body)
+            self._call(self.callbacks.on_message, topic, envelope.sender, body)
         elif kind is EnvelopeKind.DIRECT:
             self.counters.received += 1
             self.counters.received_bytes += len(envelope.body)

@@ -74,8 +74,14 @@ class Entry:
 
     def reply(self, value: Any) -> None:
         """Of the server."""
-        if self.outbox is not None:
-            self.outbox.replied(self, value)
+        outbox = self.outbox
+        if outbox is None:
+            return
+        if self.future is None and type(value) is int and not self.is_withdrawn:  # as nearly always
+            outbox.in_flight -= 1
+            outbox.release(self.nbytes)
+        else:
+            outbox.replied(self, value)
 
 
 class Outbox:
@@ -99,6 +105,7 @@ class Outbox:
         self._sequence = 0
         self._turn = asyncio.Lock()
         self._room = asyncio.Event()
+        self._is_room_awaited = False
 
     def __len__(self) -> int:
         return len(self.unsent) + self.in_flight
@@ -106,6 +113,11 @@ class Outbox:
     def has_room(self, nbytes: int) -> bool:
         """Whether so much can be put without overtaking anybody who waits."""
         return self.nbytes + nbytes <= self.max_bytes and not self._turn.locked()
+
+    @property
+    def is_nearly_empty(self) -> bool:
+        """Whether there is no haste to learn what was taken."""
+        return self.nbytes * 4 < self.max_bytes
 
     def put(self, entry: Entry) -> None:
         if not entry.is_written:
@@ -122,6 +134,7 @@ class Outbox:
                 self._room.clear()
                 self.expire(asyncio.get_running_loop().time())
                 if self.nbytes + entry.nbytes > self.max_bytes:
+                    self._is_room_awaited = True
                     await self._room.wait()
             self.put(entry)
 
@@ -142,7 +155,7 @@ class Outbox:
         self.in_flight -= 1
         if entry.is_withdrawn:
             return
-        self._release(entry)
+        self.release(entry.nbytes)
         if isinstance(value, RespError):
             if entry.future is None or entry.future.done():
                 self._dropped["refused"] += 1
@@ -161,14 +174,14 @@ class Outbox:
         """Nobody waits for it any more: it is not sent, or not again."""
         if not entry.is_withdrawn and entry.outbox is self:
             entry.is_withdrawn = True
-            self._release(entry)
+            self.release(entry.nbytes)
 
     def expire(self, now: float) -> None:
         """Give up what has waited too long."""
         while self.unsent and (self.unsent[0].is_withdrawn or self.unsent[0].deadline < now):
             entry = self.unsent.popleft()
             if not entry.is_withdrawn:
-                self._release(entry)
+                self.release(entry.nbytes)
                 self._give_up(entry, "expired", "it waited too long in the outbox")
 
     def take_where(self, condition: Callable[[Entry], bool]) -> list[Entry]:
@@ -178,7 +191,7 @@ class Outbox:
             gone = set(map(id, taken))
             self.unsent = deque(entry for entry in self.unsent if id(entry) not in gone)
         for entry in taken:
-            self._release(entry)
+            self.release(entry.nbytes)
             entry.outbox = None
         return taken
 
@@ -192,6 +205,9 @@ class Outbox:
         else:
             entry.future.set_exception(BrokerUnavailableError(reason, is_maybe_published=entry.is_written))
 
-    def _release(self, entry: Entry) -> None:
-        self.nbytes -= entry.nbytes
-        self._room.set()
+    def release(self, nbytes: int) -> None:
+        """So much of what was put does not count any more."""
+        self.nbytes -= nbytes
+        if self._is_room_awaited:
+            self._is_room_awaited = False
+            self._room.set()

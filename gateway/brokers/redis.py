@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Iterable
 from typing import Any, Final
 
-from ..envelope import OVERHEAD_BYTES, Envelope, EnvelopeKind
+from ..envelope import OVERHEAD_BYTES, Envelope, EnvelopeKind, head_of_publications
 from .base import (
     BrokerClosedError,
     BrokerError,
@@ -24,6 +24,7 @@ from .base import (
     Health,
     Node,
     WhenDown,
+    check_topic,
 )
 from .core import BrokerCore, Expected, decode_node, logger
 from .outbox import OF_THE_MOMENT, Entry
@@ -36,6 +37,8 @@ from .redis_topology import ClusterTopology, SentinelTopology, SingleTopology, T
 from .resp import RespError
 from .seen import CatchUp, SeenInChannels, SeenInLanes
 
+#: Looked up once: members of an enum cost a call in Python 3.11.
+_PUBLICATION: Final = EnvelopeKind.PUBLICATION
 #: What a server says of itself may be longer than a message.
 _MIN_STRING_BYTES: Final = 1024 * 1024
 _CONNECTING: Final = "connecting"
@@ -57,6 +60,7 @@ class RedisBroker(BrokerCore):
         self._health.reason = _CONNECTING
         self.options = parse_url(url) if isinstance(url, str) else url
         self.keys = Keys(self.options)
+        self.own_head = head_of_publications(self.node.id)
         self._tls: ssl.SSLContext | None = self.options.ssl_context()
         self._seen = SeenInChannels() if self.options.mode == "cluster" else SeenInLanes()
         self._several = itertools.count(1)
@@ -65,6 +69,8 @@ class RedisBroker(BrokerCore):
         self._registry_due = asyncio.Event()
         self._registry_problem = _CONNECTING
         self._up_since: float | None = None
+        #: In which it was started. Asking which one runs is a system call, in Python 3.11.
+        self._loop: asyncio.AbstractEventLoop
 
     # -- begin and end ---------------------------------------------------------------------------------
 
@@ -72,6 +78,7 @@ class RedisBroker(BrokerCore):
         if self._is_open:
             return
         self._is_open = True
+        self._loop = asyncio.get_running_loop()
         if self.options.mode == "cluster":
             self._topology = ClusterTopology(self.options, self._make_link, self._connect_to, self._moved_slots)
         elif self.options.mode == "sentinel":
@@ -266,8 +273,7 @@ class RedisBroker(BrokerCore):
 
     # -- what comes ------------------------------------------------------------------------------------
 
-    def open_envelope(self, data: bytes) -> Envelope | None:
-        return self._open_envelope(data)
+    open_envelope = BrokerCore._open_envelope
 
     def link_message(self, channel: bytes, envelope: Envelope, catch_up: CatchUp | None = None) -> None:
         if envelope.sender == self.node.id:
@@ -278,8 +284,10 @@ class RedisBroker(BrokerCore):
             self.counters.duplicates += 1
             return
         kind = envelope.kind
-        if kind is EnvelopeKind.PUBLICATION or kind is EnvelopeKind.REQUEST:
+        if kind is _PUBLICATION:
             self._deliver(self.keys.topic_of(channel), envelope)
+        elif kind is EnvelopeKind.REQUEST:
+            self._take(self.keys.topic_of(channel), envelope)
         elif kind is EnvelopeKind.HELLO:
             node = decode_node(envelope.body)
             if node is not None and node.id == envelope.sender:
@@ -291,8 +299,8 @@ class RedisBroker(BrokerCore):
             self._take(None, envelope)
 
     def _deliver(self, topic: str | None, envelope: Envelope) -> None:
-        is_one_of_several = envelope.reference and envelope.kind is EnvelopeKind.PUBLICATION and topic in self._topics
-        if is_one_of_several and not self._seen.is_first_copy(envelope):
+        """A publication. Of one to several topics the first copy counts, of those that are subscribed to."""
+        if envelope.reference and topic in self._topics and not self._seen.is_first_copy(envelope):
             return
         self._take(topic, envelope)
 
@@ -309,7 +317,7 @@ class RedisBroker(BrokerCore):
     # -- what goes -------------------------------------------------------------------------------------
 
     def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self.limits.publish_timeout_s
+        return self._loop.time() + self.limits.publish_timeout_s
 
     def encode(self, entry: Entry) -> bytes:
         return self._envelope(entry.kind, entry.lane, entry.sequence, entry.reference, entry.extra, entry.body)
@@ -342,11 +350,22 @@ class RedisBroker(BrokerCore):
         entries = []
         for topic in topics:
             stream = keys.stream(topic) if durable else None
-            entry = Entry(
-                keys.topic(topic), EnvelopeKind.PUBLICATION, payload, deadline, reference, int(durable), stream
-            )
+            entry = Entry(keys.topic(topic), _PUBLICATION, payload, deadline, reference, int(durable), stream)
             entries.append((topology.link_of(entry.channel), entry))
         return await self._put(entries, durable, when_down)
+
+    def publish_now(self, topic: str, payload: bytes) -> bool:
+        check_topic(topic)
+        self._check(payload)
+        channel = self.keys.topic(topic)
+        link = self._links().link_of(channel)
+        entry = Entry(channel, _PUBLICATION, payload, self._deadline())
+        if not link.can_take(entry.nbytes):
+            return False
+        link.publish(entry)
+        self.counters.published += 1
+        self.counters.published_bytes += len(payload)
+        return True
 
     async def _put(self, entries: list[tuple[RedisLink, Entry]], is_stored: bool, when_down: WhenDown) -> bool:
         """is_stored: return once the server has said so."""
@@ -374,15 +393,15 @@ class RedisBroker(BrokerCore):
     async def _hand_over(self, link: RedisLink, entry: Entry, when_down: WhenDown) -> bool:
         """Return once the server has taken it. Raises: BrokerUnavailableError."""
         while True:
-            entry.future = asyncio.get_running_loop().create_future()
+            entry.future = self._loop.create_future()
             try:
-                async with asyncio.timeout_at(entry.deadline):
-                    if link.outbox.has_room(entry.nbytes):
-                        link.publish(entry)
-                    else:
-                        await link.outbox.put_when_room(entry)
-                        link.wake()
-                    await entry.future
+                if link.outbox.has_room(entry.nbytes):
+                    link.publish(entry)
+                else:
+                    await link.outbox.put_when_room(entry)
+                    link.wake()
+                link.deadlines.add(entry.deadline, entry.future)
+                await entry.future
                 return True
             except TimeoutError:
                 self._withdraw(entry)

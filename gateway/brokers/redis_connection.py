@@ -18,6 +18,8 @@ from .resp import RespError, RespProtocolError, RespReader, encode_command
 #: An idle connection whose other end is gone is found out after about half a minute, where round trips do not sooner.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
 _WRITE_BUFFER_BYTES: Final = 256 * 1024
+#: How long replies that nobody awaits may lie unread: each would wake the process for nothing but to be counted.
+LATER_S: Final = 0.005
 
 
 class ConnectionLost(ConnectionError):  # noqa: N818 - as the built-in ones
@@ -54,7 +56,10 @@ class Call:
 
 
 class RedisConnection(asyncio.Protocol):
-    """``expected``: who waits for a reply, in the order of the commands. ``on_push`` takes what nobody waits for."""
+    """``expected``: who waits for a reply, in the order of the commands. ``on_push`` takes what nobody waits for.
+
+    urgent: the last of ``expected`` whose reply somebody awaits
+    """
 
     def __init__(self, max_string_bytes: int, on_lost: Callable[[str], object] | None = None) -> None:
         self.expected: deque[Expects] = deque()
@@ -62,9 +67,15 @@ class RedisConnection(asyncio.Protocol):
         self.on_writable: Callable[[], object] | None = None
         self.on_lost = on_lost
         self.is_paused = False
+        self.urgent: Expects | None = None
+        self._reads_on: asyncio.TimerHandle | None = None  # while nothing is read
         self._reader = RespReader(max_string_bytes)
         self._transport: asyncio.Transport | None = None
         self._lost_reason = ""
+
+    def leave_out(self, head: bytes) -> None:
+        """Messages of Pub/Sub that begin so need not be pushed, and hardly ever are from now on."""
+        self._reader.left_out = head
 
     # -- asyncio.Protocol
 
@@ -88,11 +99,15 @@ class RedisConnection(asyncio.Protocol):
             self.abort(f"what the server sent cannot be read: {error}")
             return
         expected = self.expected
+        on_push = self.on_push
         for value in values:
-            if self.on_push is not None:
-                self.on_push(value)
+            if on_push is not None:
+                on_push(value)
             elif expected:
-                expected.popleft().reply(value)
+                waiting = expected.popleft()
+                if waiting is self.urgent:
+                    self.urgent = None
+                waiting.reply(value)
             else:
                 self.abort("the server replied to no command")
             if self._lost_reason:
@@ -122,6 +137,21 @@ class RedisConnection(asyncio.Protocol):
             raise ConnectionLost(self._lost_reason or "the connection is closed")
         self._transport.write(data)
 
+    def read_later(self) -> None:
+        """Read nothing for ``LATER_S`` at most, unless somebody awaits a reply."""
+        transport = self._transport
+        if self.urgent is None and self._reads_on is None and transport is not None and not transport.is_closing():
+            transport.pause_reading()
+            self._reads_on = asyncio.get_running_loop().call_later(LATER_S, self.read_now)
+
+    def read_now(self) -> None:
+        """Read what comes at once, until ``read_later`` is called again."""
+        if self._reads_on is not None:
+            self._reads_on.cancel()
+            self._reads_on = None
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.resume_reading()
+
     def call(self, *arguments: str | bytes | int) -> asyncio.Future[Any]:
         """A command; its reply. The future raises ``RespError``, or ``ConnectionLost``."""
         waiting = Call()
@@ -131,6 +161,8 @@ class RedisConnection(asyncio.Protocol):
             waiting.lost(str(lost))
         else:
             self.expected.append(waiting)
+            self.urgent = waiting
+            self.read_now()
         return waiting.future
 
     def abort(self, reason: str) -> None:
@@ -144,6 +176,9 @@ class RedisConnection(asyncio.Protocol):
             return
         self._lost_reason = reason
         self._transport = None
+        if self._reads_on is not None:
+            self._reads_on.cancel()
+            self._reads_on = None
         for waiting in self.expected:
             if isinstance(waiting, Call):
                 waiting.lost(reason)

@@ -6,7 +6,12 @@ character of ours, since empty braces would count for nothing.
 
 from __future__ import annotations
 
+from typing import Final
+
 from .redis_options import RedisOptions
+
+#: Names that are kept made, of those in use.
+_MAX_REMEMBERED: Final = 10_000
 
 
 class Keys:
@@ -20,9 +25,18 @@ class Keys:
         self.unsubscribe_verb = "SUNSUBSCRIBE" if self.is_sharded else "UNSUBSCRIBE"
         self.publish_head = b"*3\r\n$%d\r\n%b\r\n" % (len(self.verb), self.verb.encode())
         self._topic_start = len(self._prefix) + 3
+        self._channels: dict[str, bytes] = {}
+        self._topics: dict[bytes, str] = {}
 
     def topic(self, topic: str) -> bytes:
-        return b"%bt{:%b}" % (self._prefix, topic.encode())
+        """The channel of a topic."""
+        channel = self._channels.get(topic)
+        if channel is None:
+            channel = b"%bt{:%b}" % (self._prefix, topic.encode())
+            if len(self._channels) >= _MAX_REMEMBERED:
+                self._channels.clear()
+            self._channels[topic] = channel
+        return channel
 
     def stream(self, topic: str) -> bytes:
         return b"%bs{:%b}" % (self._prefix, topic.encode())
@@ -46,10 +60,16 @@ class Keys:
 
     def topic_of(self, channel: bytes) -> str | None:
         """Of the channel of a topic; None for other channels."""
-        start = self._topic_start
-        if channel[start - 3 : start] != b"t{:":
-            return None
-        return channel[start:-1].decode()
+        topic = self._topics.get(channel)
+        if topic is None:
+            start = self._topic_start
+            if channel[start - 3 : start] != b"t{:":
+                return None
+            topic = channel[start:-1].decode()
+            if len(self._topics) >= _MAX_REMEMBERED:
+                self._topics.clear()
+            self._topics[channel] = topic
+        return topic
 
 
 def hash_slot(key: bytes) -> int:

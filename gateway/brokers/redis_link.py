@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol
 from ..envelope import Envelope, EnvelopeKind
 from .base import BrokerLimits, Counters, Gap, HealthState
 from .core import logger
+from .deadlines import Deadlines
 from .outbox import Entry, Outbox
 from .redis_connection import ConnectionLost, RedisConnection
 from .redis_keys import Keys
@@ -30,13 +31,17 @@ from .redis_options import Address, RedisOptions
 from .redis_scripts import PUBLISH, Script
 from .redis_streams import StreamReader
 from .redis_subscriptions import CONFIRMATIONS, Subscriptions
-from .resp import Oversized, RespError
+from .resp import Oversized, RespError, encode_arguments
 from .seen import CatchUp
 
+#: Looked up once: members of an enum cost a call in Python 3.11.
+_CANARY: Final = EnvelopeKind.CANARY
 _MIN_BACKOFF_S: Final = 0.1
 #: A session that ends before it has lasted so long does not reset the back-off.
 _STABLE_S: Final = 5.0
 _SETTLE_POLL_S: Final = 0.05
+#: The command that stores and publishes, up to its keys: stream, channel, envelope and what is the same for all follow.
+_STORE_HEAD: Final = PUBLISH.head(keys=2, arguments=4)
 #: How long the last words have.
 _FAREWELL_S: Final = 1.0
 
@@ -48,6 +53,8 @@ class Owner(Protocol):
     limits: BrokerLimits
     counters: Counters
     keys: Keys
+    #: With what the node's own publications begin, which it has no use for.
+    own_head: bytes
 
     def link_message(self, channel: bytes, envelope: Envelope, catch_up: CatchUp | None = None) -> None: ...
 
@@ -98,6 +105,8 @@ class RedisLink:
         #: Channels beside topics: of the node, of all nodes.
         self.own_channels: list[bytes] = []
         self.outbox = Outbox(secrets.randbits(48), owner.limits.max_outbox_bytes, owner.counters.dropped, self._refused)
+        #: Of those that wait for a reply.
+        self.deadlines = Deadlines()
         self.health = HealthState(lambda: owner.link_changed(self), "connecting")
         self.is_up = False
         self.address: Address | None = None
@@ -113,8 +122,11 @@ class RedisLink:
         self._lost_reason = ""
         self._lost_at: float | None = None
         self._task: asyncio.Task[None] | None = None
+        self._call_soon: Callable[[Callable[[], None]], object]
         self._retry_now = asyncio.Event()
         self._is_flushing = False
+        ttl_ms = int(self.options.stream_ttl_s * 1000)
+        self._store_rest = encode_arguments(self.options.stream_max_length, ttl_ms, owner.keys.verb.lower())
         self._canary: tuple[int, asyncio.Future[None]] | None = None
         self._references = itertools.count(1)
 
@@ -122,12 +134,15 @@ class RedisLink:
 
     def start(self) -> None:
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._supervise())
+            loop = asyncio.get_running_loop()
+            self._call_soon = loop.call_soon
+            self._task = loop.create_task(self._supervise())
 
     async def close(self, last_words: Iterable[Entry] = ()) -> None:
         """Send what waits, for a moment at most, and give up the rest."""
         await self.end(last_words)
         self.outbox.give_all_up("closed", "the broker was closed")
+        self.deadlines.close()
 
     async def end(self, last_words: Iterable[Entry] = ()) -> None:
         """Send what waits, for a moment at most. The rest remains in the outbox."""
@@ -233,6 +248,7 @@ class RedisLink:
             for script in Script.ALL:
                 await self.call("SCRIPT", "LOAD", script.text)
         listener.on_push = self._pushed
+        listener.leave_out(self.owner.own_head)
         self.stream.begin_hold()
         self.subscriptions.begin(listener.write, [self._control, self._canary_channel, *self.own_channels])
         async with asyncio.timeout(timeout_s + len(self.subscriptions) / 10_000):
@@ -376,10 +392,9 @@ class RedisLink:
             await asyncio.sleep(0.01)
 
     def _pushed(self, value: Any) -> None:
-        if isinstance(value, RespError):
-            self._end_session(f"subscribing was refused: {value}")
-            return
         if type(value) is not list or len(value) != 3:
+            if isinstance(value, RespError):
+                self._end_session(f"subscribing was refused: {value}")
             return
         kind, channel, data = value
         if kind == b"message" or kind == b"smessage":
@@ -394,7 +409,7 @@ class RedisLink:
         envelope = self.owner.open_envelope(data)
         if envelope is None:
             return
-        if envelope.kind is EnvelopeKind.CANARY:
+        if envelope.kind is _CANARY:
             if self._canary is not None and envelope.reference == self._canary[0] and not self._canary[1].done():
                 self._canary[1].set_result(None)
             return
@@ -418,7 +433,7 @@ class RedisLink:
     def wake(self) -> None:
         if self.is_up and not self._is_flushing:
             self._is_flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._call_soon(self._flush)
 
     def _flush(self) -> None:
         self._is_flushing = False
@@ -431,8 +446,14 @@ class RedisLink:
             parts.append(self._command(entry))
             nbytes += entry.nbytes
             commands.expected.append(entry)
+            if entry.future is not None:
+                commands.urgent = entry
         if parts:
             commands.write(b"".join(parts))
+            if commands.urgent is None and self.outbox.is_nearly_empty:
+                commands.read_later()
+            else:
+                commands.read_now()
         if self.outbox.unsent:
             self.wake()
 
@@ -447,9 +468,15 @@ class RedisLink:
                 len(envelope),
                 envelope,
             )
-        return PUBLISH.command(
-            [entry.stream, entry.channel],
-            [envelope, self.options.stream_max_length, int(self.options.stream_ttl_s * 1000), keys.verb.lower()],
+        return b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % (
+            _STORE_HEAD,
+            len(entry.stream),
+            entry.stream,
+            len(entry.channel),
+            entry.channel,
+            len(envelope),
+            envelope,
+            self._store_rest,
         )
 
     def call(self, *arguments: str | bytes | int) -> asyncio.Future[Any]:

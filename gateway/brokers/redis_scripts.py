@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import ClassVar
 
-from .resp import encode_command
+from .resp import encode_arguments
 
 
 class Script:
@@ -23,8 +23,9 @@ class Script:
     def arguments(self, keys: Sequence[bytes], arguments: Sequence[bytes | str | int]) -> list[bytes | str | int]:
         return ["EVALSHA", self.digest, len(keys), *keys, *arguments]
 
-    def command(self, keys: Sequence[bytes], arguments: Sequence[bytes | str | int]) -> bytes:
-        return encode_command(*self.arguments(keys, arguments))
+    def head(self, *, keys: int, arguments: int) -> bytes:
+        """With what a command begins that calls it: so many keys follow, and so many arguments."""
+        return b"*%d\r\n" % (3 + keys + arguments) + encode_arguments("EVALSHA", self.digest, keys)
 
 
 PUBLISH = Script("publish")

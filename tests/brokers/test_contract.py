@@ -35,6 +35,29 @@ async def test_publications_arrive_in_order_at_those_who_subscribed(spawn: Spawn
     assert {sender for _, sender, _ in two.seen.messages} == {one.id}
 
 
+async def test_what_is_published_at_once_arrives_in_its_place_or_nothing_was_done(spawn: Spawn) -> None:
+    one, two = await spawn(2)
+    await two.subscribe("room")
+    for number, payload in enumerate(numbered(100)):
+        if number % 2 or not one.broker.publish_now("room", payload):
+            await one.broker.publish("room", payload)
+    await two.got(numbered(100))
+    assert one.broker.counters.published == 100
+
+
+async def test_what_is_published_at_once_is_checked_as_ever(spawn: Spawn) -> None:
+    (one,) = await spawn(1)
+    if not one.broker.publish_now("room", b""):
+        return  # this one never does
+    with pytest.raises(MessageTooLargeError):
+        one.broker.publish_now("room", bytes(LIMITS.max_message_bytes + 1))
+    with pytest.raises(BrokerConfigError):
+        one.broker.publish_now("", b"")
+    await one.broker.close()
+    with pytest.raises(BrokerClosedError):
+        one.broker.publish_now("room", b"")
+
+
 async def test_nobody_hears_itself(spawn: Spawn) -> None:
     one, two = await spawn(2)
     await one.subscribe("room")
