@@ -15,8 +15,9 @@ topics, and between nodes, there is no order. A publication to several topics ar
 - at least once within the stream's size and age, and in practice once, for ``durable`` publications: a node that was
   cut off reads what it missed, in the order of each topic, before it goes on with what is new. Duplicates are dropped
   by the publisher's sequence. Redis may lose what it has taken, where a replica takes over, or where it restarts with
-  nothing on disk: `Gap.is_complete` is False then. Brokers without a store between the nodes (memory, unix) have
-  nothing to catch up from; ``durable`` adds nothing there.
+  nothing on disk: publishers that are still there send again what it took lately, and `Gap.is_complete` is False.
+  Brokers without a store between the nodes (memory, unix) have nothing to catch up from; ``durable`` adds nothing
+  there.
 
 **Position.** Where a node stands in what the broker carries is one moment on the broker's clock: everything that was
 published before it has arrived. It moves with each round trip, never leaves the broker, and is good for that broker's

@@ -21,6 +21,9 @@ OF_THE_CONNECTION: Final = frozenset(
 #: Refusals that pass by themselves, while the connection is as it should be.
 OF_THE_MOMENT: Final = frozenset({"OOM"})
 
+#: Of the bytes that may wait, the share that may be kept of what was acknowledged.
+_KEPT_SHARE: Final = 4
+
 
 class Entry:
     """Something to publish. ``future`` gets the server's reply, where somebody waits for it.
@@ -77,7 +80,8 @@ class Entry:
         outbox = self.outbox
         if outbox is None:
             return
-        if self.future is None and type(value) is int and not self.is_withdrawn:  # as nearly always
+        # As nearly always.
+        if self.future is None and self.stream is None and type(value) is int and not self.is_withdrawn:
             outbox.in_flight -= 1
             outbox.release(self.nbytes)
         else:
@@ -88,15 +92,22 @@ class Outbox:
     """Entries in the order in which they were put.
 
     lane: of what it sends, whichever connection that goes over
+    keep_s: what is durable is kept for so long after it was acknowledged, within a share of ``max_bytes``
     on_refused: the connection is of no use any more. The entry counts as in flight yet: it is to be given back, and
         all those behind it with it
     """
 
     def __init__(
-        self, lane: int, max_bytes: int, dropped: Counter[str], on_refused: Callable[[Entry, str], object]
+        self,
+        lane: int,
+        max_bytes: int,
+        dropped: Counter[str],
+        on_refused: Callable[[Entry, str], object],
+        keep_s: float = 0.0,
     ) -> None:
         self.lane = lane
         self.max_bytes = max_bytes
+        self.keep_s = keep_s
         self.nbytes = 0
         self.unsent: deque[Entry] = deque()
         self.in_flight = 0
@@ -106,6 +117,8 @@ class Outbox:
         self._turn = asyncio.Lock()
         self._room = asyncio.Event()
         self._is_room_awaited = False
+        self._kept: deque[tuple[float, Entry]] = deque()
+        self._kept_bytes = 0
 
     def __len__(self) -> int:
         return len(self.unsent) + self.in_flight
@@ -161,8 +174,34 @@ class Outbox:
                 self._dropped["refused"] += 1
             else:
                 entry.future.set_exception(value)
-        elif entry.future is not None and not entry.future.done():
+            return
+        if entry.stream is not None:
+            self._keep(entry)
+        if entry.future is not None and not entry.future.done():
             entry.future.set_result(value)
+
+    def _keep(self, entry: Entry) -> None:
+        now = asyncio.get_running_loop().time()
+        kept = self._kept
+        kept.append((now, entry))
+        self._kept_bytes += entry.nbytes
+        while kept and (kept[0][0] < now - self.keep_s or self._kept_bytes > self.max_bytes // _KEPT_SHARE):
+            self._kept_bytes -= kept.popleft()[1].nbytes
+
+    def repeat(self, since: float, deadline: float) -> int:
+        """What is kept and was acknowledged since then goes first again, under its numbers; how much that is.
+
+        Whoever acknowledged it may have taken it along. Those who have it drop what comes again.
+        """
+        again = [entry for acknowledged, entry in self._kept if acknowledged >= since]
+        self._kept.clear()
+        self._kept_bytes = 0
+        for entry in again:
+            entry.deadline = deadline
+            entry.future = None
+            self.nbytes += entry.nbytes
+        self.unsent.extendleft(reversed(again))
+        return len(again)
 
     def give_back(self, entries: Iterable[Entry]) -> None:
         """The connection was lost before these were answered: they go first over the next one. Oldest first."""

@@ -87,6 +87,10 @@ class Server:
     run_id: str
     is_append_only: bool
 
+    def may_lack(self, before: Server | None) -> bool:
+        """Whether something may be missing here that the server before it had acknowledged."""
+        return before is not None and before.run_id != self.run_id and not self.is_append_only
+
 
 class RedisLink:
     """``topics``: what is to be subscribed to here. ``tag``: of channels that only this master serves."""
@@ -104,7 +108,11 @@ class RedisLink:
         self.topics: set[str] = set()
         #: Channels beside topics: of the node, of all nodes.
         self.own_channels: list[bytes] = []
-        self.outbox = Outbox(secrets.randbits(48), owner.limits.max_outbox_bytes, owner.counters.dropped, self._refused)
+        # So long this node may go on with a master when another has taken over.
+        self._keep_s = self.options.canary_interval_s + self.options.canary_timeout_s
+        self.outbox = Outbox(
+            secrets.randbits(48), owner.limits.max_outbox_bytes, owner.counters.dropped, self._refused, self._keep_s
+        )
         #: Of those that wait for a reply.
         self.deadlines = Deadlines()
         self.health = HealthState(lambda: owner.link_changed(self), "connecting")
@@ -254,6 +262,8 @@ class RedisLink:
         async with asyncio.timeout(timeout_s + len(self.subscriptions) / 10_000):
             await self._all_confirmed()
         gap = await self.stream.catch_up(self._server, server, self._lost_at)
+        if server.may_lack(self._server):
+            self._repeat()
         self._server = server
         await self._round_trip()
         if self._lost_at is not None:
@@ -266,6 +276,13 @@ class RedisLink:
         if gap is not None:
             self.owner.link_gap(gap)
         await self._keep(server)
+
+    def _repeat(self) -> None:
+        """Another server is here than the one that acknowledged what was sent last."""
+        now = asyncio.get_running_loop().time()
+        since = (now if self._lost_at is None else self._lost_at) - self._keep_s
+        count = self.outbox.repeat(since, now + self.owner.limits.publish_timeout_s)
+        logger.info("%s is another server: %d durable publications are sent again", self.address, count)
 
     async def _keep(self, server: Server) -> None:
         """Until something is wrong."""

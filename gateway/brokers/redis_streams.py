@@ -151,7 +151,7 @@ class StreamReader:
         if (self._mark is not None or topics) and lost_at is not None:
             skew_ms = 0 if before is None or before.address == now.address else int(self._options.clock_skew_s * 1000)
             seconds = loop.time() - (lost_at if self._marked_at is None else self._marked_at)
-            is_whole = before is None or before.run_id == now.run_id or now.is_append_only
+            is_whole = not now.may_lack(before)
             count = 0
             for at in range(0, len(topics), _TOPICS_A_TURN):
                 found, is_complete = await self._read(topics[at : at + _TOPICS_A_TURN], skew_ms)

@@ -60,6 +60,7 @@ class Done:
 
 
 #: Where another master takes over: replication is asynchronous, and a master takes what is written until it is told.
+#: Nodes send again what they published lately, so what was seen is most often none.
 _NOT_REPLICATED: Final = "what a master took and had not replicated when another took over"
 _NOT_ON_DISK: Final = "what Redis took before it ended, and the node had not heard"
 

@@ -162,10 +162,12 @@ def test_channels_in_use_are_remembered_and_others_forgotten() -> None:
 class Box:
     """An outbox, and what it refused."""
 
-    def __init__(self, max_bytes: int = 2000, lane: int = 1) -> None:
+    def __init__(self, max_bytes: int = 2000, lane: int = 1, keep_s: float = 0.0) -> None:
         self.dropped: Counter[str] = Counter()
         self.refused: list[tuple[Entry, str]] = []
-        self.outbox = Outbox(lane, max_bytes, self.dropped, lambda entry, reason: self.refused.append((entry, reason)))
+        self.outbox = Outbox(
+            lane, max_bytes, self.dropped, lambda entry, reason: self.refused.append((entry, reason)), keep_s
+        )
 
     def put(self, name: bytes, deadline: float = 1e9, *, is_awaited: bool = False) -> Entry:
         entry = Entry(name, EnvelopeKind.PUBLICATION, b"", deadline)
@@ -221,6 +223,38 @@ async def test_refusal_of_the_connection_keeps_the_entry_and_another_answers_it(
     assert await first.future == 3
     with pytest.raises(RespError, match="OOM"):
         await second.future
+
+
+async def test_what_was_acknowledged_lately_goes_first_again_under_its_number() -> None:
+    box = Box(max_bytes=20_000, keep_s=60)
+    entries = [box.put(b"%d" % number) for number in range(6)]
+    for entry in entries[::2]:
+        entry.stream = b"stream"
+    for entry in entries[:5]:
+        assert box.outbox.take() is entry
+        entry.reply(1)
+    since = asyncio.get_running_loop().time() - 1
+    assert box.outbox.repeat(since, since + 60) == 3, "what is plain is not kept"
+    again = [box.outbox.take() for _ in range(4)]
+    assert again == [*entries[:5:2], entries[5]]
+    assert [entry.sequence for entry in again if entry is not None] == [1, 3, 5, 6]
+    for entry in entries[:5:2]:
+        entry.reply(1)
+    entries[5].reply(1)
+    assert (box.outbox.nbytes, len(box.outbox)) == (0, 0)
+    assert box.outbox.repeat(asyncio.get_running_loop().time() + 1, 0) == 0, "too long ago"
+
+
+async def test_of_what_was_acknowledged_the_newest_is_kept_within_a_share() -> None:
+    box = Box(max_bytes=40 * 1024, keep_s=60)
+    entries = [box.put(b"x" * 1000) for _ in range(20)]
+    for entry in entries:
+        entry.stream = b"stream"
+        assert box.outbox.take() is entry
+        entry.reply(1)
+    count = box.outbox.repeat(0, 0)
+    assert 1 < count < 10
+    assert box.outbox.take() is entries[-count]
 
 
 async def test_what_waited_too_long_is_given_up_and_counted() -> None:
