@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from .setting_kinds import Duration, Size
-from .setting_sources import CONFIG_VARIABLE, DEFAULT_FILE, TEST_PREFIX
+from .setting_sources import ACCELERATOR_VARIABLES, CONFIG_VARIABLE, DEFAULT_FILE, TEST_PREFIX
 from .setting_table import Setting, Table
 
 
@@ -48,7 +48,8 @@ code is 2. A value is checked even where another source overrides it.
 - **Files** named in the TOML file are relative to its folder; elsewhere to the working directory.
 - An **empty variable** counts as unset. The variables that Kubernetes adds for a Service whose name begins
   with `tidegate` (`TIDEGATE_SERVICE_HOST`, `TIDEGATE_PORT=tcp://...` and so on) are passed over, and so
-  are those of test suites, whose names begin with `{TEST_PREFIX}`.
+  are those of test suites, whose names begin with `{TEST_PREFIX}`, and those of the accelerator
+  ({" and ".join(f"`{name}`" for name in ACCELERATOR_VARIABLES)}).
 
 ## Settings
 """

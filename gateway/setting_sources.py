@@ -23,6 +23,9 @@ DEFAULT_FILE = "tidegate.toml"
 # Test suites steer themselves by variables of this prefix, which the processes they start inherit. No setting's
 # name may begin with `test_`.
 TEST_PREFIX = "TIDEGATE_TEST_"
+#: Read before there are settings, by the accelerator and by what builds it.
+ACCELERATOR_VARIABLES = ("TIDEGATE_PURE_PYTHON", "TIDEGATE_REQUIRE_ACCELERATOR")
+_NO_SETTINGS = frozenset({CONFIG_VARIABLE, *ACCELERATOR_VARIABLES})
 
 # Kubernetes gives every pod such variables for each Service of its namespace, so a Service named `tidegate`
 # or `tidegate-redis` would otherwise keep the gateway from starting.
@@ -146,7 +149,7 @@ def _from_environ(table: Table, environ: Mapping[str, str]) -> Iterator[Found | 
 
 
 def _is_passed_over(variable: str, raw: str) -> bool:
-    return variable == CONFIG_VARIABLE or variable.startswith(TEST_PREFIX) or _is_service(variable, raw)
+    return variable in _NO_SETTINGS or variable.startswith(TEST_PREFIX) or _is_service(variable, raw)
 
 
 def _is_service(variable: str, raw: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.setting_sources import TEST_PREFIX, ConfigFile, read_file
+from gateway.setting_sources import ACCELERATOR_VARIABLES, TEST_PREFIX, ConfigFile, read_file
 from gateway.settings import BY_NAME, SETTINGS, Settings, SettingsError, load, resolve
 
 
@@ -106,6 +106,7 @@ def test_variables_that_kubernetes_adds_for_a_service_are_passed_over() -> None:
 
 def test_variables_of_test_suites_are_passed_over() -> None:
     assert load({}, {"TIDEGATE_TEST_TIMEOUT_FACTOR": "x", "TIDEGATE_TEST_": "x"}) == Settings()
+    assert load({}, dict.fromkeys(ACCELERATOR_VARIABLES, "1")) == Settings()
     assert len(problems({}, {"TIDEGATE_TEST": "x", "TIDEGATE_TESTS": "x", "TIDEGATE_MY_TEST_X": "x"})) == 3
     assert not [each.name for each in SETTINGS if each.variable.startswith(TEST_PREFIX)]
 
