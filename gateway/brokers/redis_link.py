@@ -17,7 +17,6 @@ import itertools
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ..envelope import Envelope, EnvelopeKind
@@ -29,6 +28,7 @@ from .redis_connection import ConnectionLost, RedisConnection
 from .redis_keys import Keys
 from .redis_options import Address, RedisOptions
 from .redis_scripts import PUBLISH, Script
+from .redis_servers import Server, check_role
 from .redis_streams import StreamReader
 from .redis_subscriptions import CONFIRMATIONS, Subscriptions
 from .resp import Oversized, RespError, encode_arguments
@@ -73,23 +73,6 @@ class Owner(Protocol):
     def link_gap(self, gap: Gap) -> None: ...
 
     def known_nodes(self) -> int: ...
-
-
-@dataclass(slots=True)
-class Server:
-    """What INFO says of the server of this session.
-
-    is_append_only: what this server acknowledged before it restarted is there again. Not so where it took over from
-        another, which may have acknowledged more than it had replicated.
-    """
-
-    address: Address
-    run_id: str
-    is_append_only: bool
-
-    def may_lack(self, before: Server | None) -> bool:
-        """Whether something may be missing here that the server before it had acknowledged."""
-        return before is not None and before.run_id != self.run_id and not self.is_append_only
 
 
 class RedisLink:
@@ -252,7 +235,7 @@ class RedisLink:
         listener.on_lost = self._connection_lost
         commands.on_writable = self._flush
         async with asyncio.timeout(timeout_s):
-            server = await self._ask_server(self.address)
+            server = Server.of(self.address, bytes(await self.call("INFO")), self._server)
             for script in Script.ALL:
                 await self.call("SCRIPT", "LOAD", script.text)
         listener.on_push = self._pushed
@@ -305,18 +288,6 @@ class RedisLink:
         if self._lost.is_set():
             raise ConnectionLost(self._lost_reason)
 
-    async def _ask_server(self, address: Address) -> Server:
-        info = await self.call("INFO")
-        facts = dict(line.split(":", 1) for line in bytes(info).decode(errors="replace").split("\r\n") if ":" in line)
-        if facts.get("loading") == "1":
-            raise ConnectionLost("it is loading its data")
-        if facts.get("role", "master") != "master":
-            raise ConnectionLost("it is a replica")
-        # Behind one address, too, a replica may have taken over: it remembers whose.
-        has_taken_over = facts.get("master_replid2", "").strip("0") != ""
-        has_taken_over |= self._server is not None and self._server.address != address
-        return Server(address, facts.get("run_id", ""), facts.get("aof_enabled") == "1" and not has_taken_over)
-
     async def _settle(self) -> None:
         """Give the other nodes the time to subscribe again, before what waited for them is sent."""
         nodes = self.owner.known_nodes() + 1
@@ -346,7 +317,10 @@ class RedisLink:
         try:
             async with asyncio.timeout(self.options.canary_timeout_s):
                 seconds, microseconds = await time
-                await _check_role(role)
+                try:
+                    check_role(await role)
+                except RespError:
+                    pass  # access rules may forbid asking
                 await sent
                 await arrived
         except TimeoutError:
@@ -504,15 +478,6 @@ class RedisLink:
             future.exception()
             return future
         return self._commands.call(*arguments)
-
-
-async def _check_role(reply: asyncio.Future[Any]) -> None:
-    try:
-        role = await reply
-    except RespError:
-        return  # access rules may forbid asking
-    if isinstance(role, list) and role and role[0] != b"master":
-        raise ConnectionLost("it has become a replica")
 
 
 def _reason(error: Exception) -> str:

@@ -17,7 +17,8 @@ from .resp import Oversized
 from .seen import CatchUp
 
 if TYPE_CHECKING:
-    from .redis_link import RedisLink, Server
+    from .redis_link import RedisLink
+    from .redis_servers import Server
 
 _ENTRIES_A_READ: Final = 100
 _TOPICS_A_TURN: Final = 256
