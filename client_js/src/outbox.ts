@@ -88,6 +88,10 @@ export class Outbox extends Sender {
     super.close();
   }
 
+  protected override connected(): void {
+    for (const message of this.sent) this.send(message);
+  }
+
   protected override disconnected(): void {
     this.#endProbe();
   }

@@ -29,7 +29,7 @@ export abstract class Sender {
     protected readonly window = Infinity,
   ) {
     socket.on("connect", () => {
-      for (const message of this.sent) this.send(message);
+      this.connected();
       this.#pump();
     });
     socket.on("disconnect", () => {
@@ -107,7 +107,10 @@ export abstract class Sender {
   /** @internal Answers whether the server does, where that can be told. */
   abstract probe(answer: (isAlive: boolean) => void): void;
 
-  /** What was sent is sent again with the next connection, unless it is settled. */
+  /** Some may have been sent over this connection: socket.io-client tells events that came early before it tells of it. */
+  protected connected(): void {}
+
+  /** What was sent and should not be sent again is settled here. */
   protected abstract disconnected(): void;
 
   protected abstract send(message: Message): void;

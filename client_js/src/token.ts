@@ -54,6 +54,7 @@ export class Tokens {
   async #join(auth: object, send: (data: object) => void): Promise<void> {
     const { connection } = this.#internals;
     const { attempt } = connection;
+    this.#isStopped = false;
     try {
       const token = await this.#get();
       if (attempt === connection.attempt) send({ ...auth, token });
@@ -80,10 +81,9 @@ export class Tokens {
   }
 
   async #get(): Promise<string> {
-    this.#isStopped = false;
     // A refusal may come while a token is being fetched: then that one is of no use.
     while (this.#need) await (this.#fetching ??= this.#fetch(this.#need));
-    if (this.#timer === undefined && !this.#isStopped) this.#watch();
+    if (this.#timer === undefined) this.#watch();
     return this.#token;
   }
 
@@ -110,12 +110,13 @@ export class Tokens {
   }
 
   #renewIn(ms: number): void {
+    if (this.#isStopped) return;
     clearTimeout(this.#timer);
     const renew = (): void => {
       this.#timer = undefined;
       this.#need = "expiring";
       this.#get().then(
-        (token) => this.#event && void this.#internals.outbox.add(this.#event, [token]),
+        (token) => !this.#isStopped && this.#event && void this.#internals.outbox.add(this.#event, [token]),
         // The connection goes on with what it has.
         () => this.#renewIn(Fixed.RETRY_MS),
       );

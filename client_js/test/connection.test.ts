@@ -117,18 +117,27 @@ test("an attempt that leads to nothing ends with its budget", async (t) => {
 
 test("the first attempts after a loss have less, and what hangs costs less time", async (t) => {
   const { gateway, client, take, pass } = await setUpConnected(t, { connectBudget: 8_000 });
+  const attempts = async (...expected: (readonly [budget: number, failures: number, delay: number])[]): Promise<void> => {
+    for (const [budget, failures, delay] of expected) {
+      await pass(budget - 1);
+      assert.deepEqual(take(), []);
+      await pass(1);
+      assert.deepEqual(take(), [`recovering/failed ${failures} +${delay}`]);
+      assert.match(client.connection.get().reason.message, new RegExp(`within ${budget} ms`));
+      await pass(delay);
+      assert.deepEqual(take(), [`recovering/failed ${failures}`]);
+    }
+  };
   gateway.goSilent();
+  gateway.cut();
+  await gateway.settled();
+  assert.match(take().join(), /^recovering\/lost 1 \+500$/);
+  await pass(500);
+  assert.deepEqual(take(), ["recovering/lost 1"]);
+  await attempts([2_000, 2, 1_000], [4_000, 3, 2_000], [8_000, 4, 4_000], [8_000, 5, 8_000]);
   client.reconnect();
   assert.deepEqual(take(), ["recovering/client 0"]);
-  for (const [budget, failures, delay] of [[2_000, 1, 500], [4_000, 2, 1_000], [8_000, 3, 2_000], [8_000, 4, 4_000]] as const) {
-    await pass(budget - 1);
-    assert.deepEqual(take(), []);
-    await pass(1);
-    assert.deepEqual(take(), [`recovering/failed ${failures} +${delay}`]);
-    assert.match(client.connection.get().reason.message, new RegExp(`within ${budget} ms`));
-    await pass(delay);
-    assert.deepEqual(take(), [`recovering/failed ${failures}`]);
-  }
+  await attempts([2_000, 1, 500], [2_000, 2, 1_000], [4_000, 3, 2_000]);
 });
 
 test("the budget counts until the server has let the client in", async (t) => {

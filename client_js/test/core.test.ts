@@ -3,6 +3,8 @@ import { test, type TestContext } from "node:test";
 import { build } from "esbuild";
 import { Client } from "../src/index.js";
 import { connect, CoreClient, outbox, pageEvents, tokens, type CoreOptions, type TokenNeed } from "../src/core/index.js";
+import { requests } from "../src/requests.js";
+import type { SocketLike } from "../src/socket-like.js";
 import { ConnectionRefused, MemoryGateway } from "../src/testing/index.js";
 import { Page, mockRandom, mockTimers, unhandled, watch } from "./support/memory.js";
 
@@ -43,6 +45,25 @@ test("an event is answered, once there is a connection", async (t) => {
   gateway.on("pair" as "say", (() => undefined) as never);
   assert.equal(await client.emit("pair"), undefined);
   assert.deepEqual([handled, client.outbox.size], [["hello"], 0]);
+});
+
+test("what is sent while early events are told, before the connection is, is sent once", async (t) => {
+  mockTimers(t);
+  const sent: unknown[] = [];
+  const listeners = new Map<string, () => void>();
+  const socket = {
+    connected: false,
+    sendBuffer: [],
+    on: (name: string, listener: () => void) => void listeners.set(name, listener),
+    emit: (name: string) => void sent.push(name),
+  };
+  const sender = requests.plug(socket as unknown as SocketLike);
+  void sender.add("queued", []);
+  void sender.add("join", []);
+  socket.connected = true;
+  void sender.add("from a handler of an early event", []);
+  listeners.get("connect")?.();
+  assert.deepEqual(sent, ["queued", "join", "from a handler of an early event"]);
 });
 
 test("what is under way when the connection is lost is lost, and not sent again", async (t) => {

@@ -231,6 +231,21 @@ test("a token that comes after close() is not renewed", async (t) => {
   assert.equal(timers.size, 0);
 });
 
+test("a renewal that comes to nothing after close() is the last", async (t) => {
+  let refuse = (): void => {};
+  const { gateway, client, tick, timers, needs } = setUp(t, (need) =>
+    need === "connect" ? jwt(100) : new Promise((_, reject) => (refuse = () => reject(new Error("no")))),
+  );
+  await gateway.settled();
+  tick(90_000);
+  await turn();
+  assert.deepEqual(needs, ["connect", "expiring"]);
+  client.close();
+  refuse();
+  await turn();
+  assert.equal(timers.size, 0);
+});
+
 test("after close() and connect() a token is renewed again", async (t) => {
   const { gateway, client, tick, needs, timers } = setUp(t, () => jwt(100));
   await gateway.settled();
