@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ..envelope import EnvelopeKind
-from .base import BrokerUnavailableError
+from .base import BrokerClosedError, BrokerError, BrokerUnavailableError
 from .resp import RespError
 
 #: What an entry takes beside its body.
@@ -115,6 +115,8 @@ class Outbox:
         self._on_refused = on_refused
         self._sequence = 0
         self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._is_over = False
         self._room = asyncio.Event()
         self._is_room_awaited = False
         self._kept: deque[tuple[float, Entry]] = deque()
@@ -125,7 +127,7 @@ class Outbox:
 
     def has_room(self, nbytes: int) -> bool:
         """Whether so much can be put without overtaking anybody who waits."""
-        return self.nbytes + nbytes <= self.max_bytes and not self._turn.locked()
+        return self.nbytes + nbytes <= self.max_bytes and not self._waiting
 
     @property
     def is_nearly_empty(self) -> bool:
@@ -140,16 +142,26 @@ class Outbox:
         self.nbytes += entry.nbytes
         self.unsent.append(entry)
 
-    async def put_when_room(self, entry: Entry) -> None:
-        """Wait for those who waited before, and for room. Raises: TimeoutError at its deadline."""
-        async with asyncio.timeout_at(entry.deadline), self._turn:
-            while self.nbytes + entry.nbytes > self.max_bytes:
-                self._room.clear()
-                self.expire(asyncio.get_running_loop().time())
-                if self.nbytes + entry.nbytes > self.max_bytes:
-                    self._is_room_awaited = True
-                    await self._room.wait()
-            self.put(entry)
+    async def put_when_room(self, entry: Entry) -> bool:
+        """Wait for those who waited before, and for room; False, and it was not put, where this outbox is over.
+
+        Raises: TimeoutError at its deadline.
+        """
+        self._waiting += 1
+        try:
+            async with asyncio.timeout_at(entry.deadline), self._turn:
+                while self.nbytes + entry.nbytes > self.max_bytes and not self._is_over:
+                    self._room.clear()
+                    self.expire(asyncio.get_running_loop().time())
+                    if self.nbytes + entry.nbytes > self.max_bytes:
+                        self._is_room_awaited = True
+                        await self._room.wait()
+                if self._is_over:
+                    return False
+                self.put(entry)
+                return True
+        finally:
+            self._waiting -= 1
 
     def take(self) -> Entry | None:
         """The next to be written; it is in flight from now on."""
@@ -168,8 +180,9 @@ class Outbox:
         self.in_flight -= 1
         if entry.is_withdrawn:
             return
-        self.release(entry.nbytes)
+        self._finish(entry)
         if isinstance(value, RespError):
+            entry.is_written = False  # the server has not taken it: it would be another one if it came later
             if entry.future is None or entry.future.done():
                 self._dropped["refused"] += 1
             else:
@@ -199,6 +212,7 @@ class Outbox:
         for entry in again:
             entry.deadline = deadline
             entry.future = None
+            entry.outbox = self
             self.nbytes += entry.nbytes
         self.unsent.extendleft(reversed(again))
         return len(again)
@@ -220,8 +234,9 @@ class Outbox:
         while self.unsent and (self.unsent[0].is_withdrawn or self.unsent[0].deadline < now):
             entry = self.unsent.popleft()
             if not entry.is_withdrawn:
-                self.release(entry.nbytes)
-                self._give_up(entry, "expired", "it waited too long in the outbox")
+                self._finish(entry)
+                error = BrokerUnavailableError("it waited too long", is_maybe_published=entry.is_written)
+                _give_up(entry, error, self._dropped, "expired")
 
     def take_where(self, condition: Callable[[Entry], bool]) -> list[Entry]:
         """What is unsent and so, to be put somewhere else."""
@@ -230,19 +245,24 @@ class Outbox:
             gone = set(map(id, taken))
             self.unsent = deque(entry for entry in self.unsent if id(entry) not in gone)
         for entry in taken:
-            self.release(entry.nbytes)
-            entry.outbox = None
+            self._finish(entry)
         return taken
 
-    def give_all_up(self, cause: str, reason: str) -> None:
-        for entry in self.take_where(lambda entry: True):
-            self._give_up(entry, cause, reason)
+    def retire(self) -> None:
+        """Take nothing more, also of those who wait for room."""
+        self._is_over = True
+        self._room.set()
 
-    def _give_up(self, entry: Entry, cause: str, reason: str) -> None:
-        if entry.future is None or entry.future.done():
-            self._dropped[cause] += 1
-        else:
-            entry.future.set_exception(BrokerUnavailableError(reason, is_maybe_published=entry.is_written))
+    def close(self) -> None:
+        """Give up everything, and take nothing more."""
+        self.retire()
+        for entry in self.take_where(lambda entry: True):
+            _give_up(entry, BrokerClosedError("the broker was closed"), self._dropped, "closed")
+
+    def _finish(self, entry: Entry) -> None:
+        """It is none of this outbox's any more."""
+        self.release(entry.nbytes)
+        entry.outbox = None
 
     def release(self, nbytes: int) -> None:
         """So much of what was put does not count any more."""
@@ -250,3 +270,11 @@ class Outbox:
         if self._is_room_awaited:
             self._is_room_awaited = False
             self._room.set()
+
+
+def _give_up(entry: Entry, error: BrokerError, dropped: Counter[str], cause: str) -> None:
+    """Tell whoever waits for it, or count it."""
+    if entry.future is None or entry.future.done():
+        dropped[cause] += 1
+    else:
+        entry.future.set_exception(error)

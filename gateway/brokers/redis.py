@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import ssl
 from collections.abc import Iterable
 from typing import Any, Final
@@ -63,7 +64,8 @@ class RedisBroker(BrokerCore):
         self.own_head = head_of_publications(self.node.id)
         self._tls: ssl.SSLContext | None = self.options.ssl_context()
         self._seen = SeenInChannels() if self.options.mode == "cluster" else SeenInLanes()
-        self._several = itertools.count(1)
+        # Not from 1: others may remember those of an earlier node of this id.
+        self._several = itertools.count(secrets.randbits(40))
         self._topology: Topology | None = None
         self._all_links: set[RedisLink] = set()
         self._registry_due = asyncio.Event()
@@ -148,20 +150,18 @@ class RedisBroker(BrokerCore):
                     link.adopt(topic, former[0])
                 else:
                     link.topics.add(topic)
+        retired = self._all_links - set(topology.links)
+        for link in {*changed, *retired}:
+            # At once, so that what is in flight goes before what waits behind it.
+            link.restart("slots have moved")
         for link in self._all_links:
             self.link_located(link)
-        for link in self._all_links - set(topology.links):
-            self._spawn(self._retire(link))
         self._all_links = set(topology.links)
+        for link in retired:
+            link.outbox.retire()
+            self._spawn(link.close())
         for link in topology.links:
-            if link in changed:
-                link.restart("slots have moved")
             link.start()
-
-    async def _retire(self, link: RedisLink) -> None:
-        """Other masters serve its slots. What it had sent without an answer goes to them."""
-        await link.end()
-        self.link_located(link)
 
     def link_located(self, link: RedisLink) -> None:
         """Take what waits in its outbox to the links that serve it now; most often, that is where it is."""
@@ -263,6 +263,7 @@ class RedisBroker(BrokerCore):
         now = asyncio.get_running_loop().time()
         if self._up_since is not None and now - self._up_since > self.limits.lease_s:
             for node_id in set(self._nodes) - there:
+                self._seen.forget(node_id)
                 self._node_left(node_id)
 
     def _announce(self, kind: EnvelopeKind) -> None:
@@ -380,25 +381,39 @@ class RedisBroker(BrokerCore):
             if when_down == "fail":
                 raise BrokerUnavailableError("its outbox is full" if busy.is_up else busy.health.reason)
             return False
+        # Those that there is room for before anything is awaited: who publishes next comes behind them.
+        lined_up = [(link, entry, self._line_up(link, entry)) for link, entry in entries]
         if len(entries) == 1:
-            return await self._hand_over(*entries[0], when_down)
+            return await self._hand_over(*lined_up[0], when_down)
         results = await asyncio.gather(
-            *(self._hand_over(link, entry, when_down) for link, entry in entries), return_exceptions=True
+            *(self._hand_over(*each, when_down) for each in lined_up), return_exceptions=True
         )
         for result in results:
             if isinstance(result, BaseException):
                 raise result
         return all(results)
 
-    async def _hand_over(self, link: RedisLink, entry: Entry, when_down: WhenDown) -> bool:
-        """Return once the server has taken it. Raises: BrokerUnavailableError."""
+    def _line_up(self, link: RedisLink, entry: Entry) -> bool:
+        """Whether there was room for it."""
+        entry.future = self._loop.create_future()
+        if not link.outbox.has_room(entry.nbytes):
+            return False
+        link.publish(entry)
+        return True
+
+    async def _hand_over(self, link: RedisLink, entry: Entry, is_in_line: bool, when_down: WhenDown) -> bool:
+        """Return once the server has taken what ``_line_up`` was called for. Raises: BrokerError."""
         while True:
-            entry.future = self._loop.create_future()
+            assert entry.future is not None  # noqa: S101 - since it was lined up
             try:
-                if link.outbox.has_room(entry.nbytes):
-                    link.publish(entry)
-                else:
-                    await link.outbox.put_when_room(entry)
+                while not is_in_line:
+                    is_in_line = await link.outbox.put_when_room(entry)
+                    if not self._is_open:
+                        raise BrokerClosedError("the broker was closed")
+                    now = self._links().link_of(entry.channel)
+                    if now is not link:  # its slot has moved meanwhile
+                        self.link_located(link)
+                        link = now
                     link.wake()
                 link.deadlines.add(entry.deadline, entry.future)
                 await entry.future
@@ -422,6 +437,7 @@ class RedisBroker(BrokerCore):
                     raise BrokerUnavailableError(str(error)) from None
             await asyncio.sleep(_RETRY_S)
             link = self._links().link_of(entry.channel)
+            is_in_line = self._line_up(link, entry)
 
     def _withdraw(self, entry: Entry) -> None:
         if entry.outbox is not None:

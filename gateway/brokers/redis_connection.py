@@ -69,6 +69,7 @@ class RedisConnection(asyncio.Protocol):
         self.is_paused = False
         self.urgent: Expects | None = None
         self._reads_on: asyncio.TimerHandle | None = None  # while nothing is read
+        self._is_due = False  # since then nothing has been read
         self._reader = RespReader(max_string_bytes)
         self._transport: asyncio.Transport | None = None
         self._lost_reason = ""
@@ -93,6 +94,7 @@ class RedisConnection(asyncio.Protocol):
         self._ended(str(error) if error else "the server closed the connection")
 
     def data_received(self, data: bytes) -> None:
+        self._is_due = False
         try:
             values = self._reader.feed(data)
         except RespProtocolError as error:
@@ -140,9 +142,16 @@ class RedisConnection(asyncio.Protocol):
     def read_later(self) -> None:
         """Read nothing for ``LATER_S`` at most, unless somebody awaits a reply."""
         transport = self._transport
-        if self.urgent is None and self._reads_on is None and transport is not None and not transport.is_closing():
+        if self.urgent is not None or self._reads_on is not None or self._is_due:
+            return
+        if transport is not None and not transport.is_closing():
             transport.pause_reading()
-            self._reads_on = asyncio.get_running_loop().call_later(LATER_S, self.read_now)
+            self._reads_on = asyncio.get_running_loop().call_later(LATER_S, self._read_due)
+
+    def _read_due(self) -> None:
+        # Whoever writes in every turn of the loop would put it off again before anything was read.
+        self._is_due = True
+        self.read_now()
 
     def read_now(self) -> None:
         """Read what comes at once, until ``read_later`` is called again."""

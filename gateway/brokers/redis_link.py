@@ -100,6 +100,8 @@ class RedisLink:
         self.deadlines = Deadlines()
         self.health = HealthState(lambda: owner.link_changed(self), "connecting")
         self.is_up = False
+        #: In this session, or the last one.
+        self._was_up = False
         self.address: Address | None = None
         self.round_trip_s: float | None = None
         self.stream = StreamReader(self)
@@ -131,26 +133,28 @@ class RedisLink:
 
     async def close(self, last_words: Iterable[Entry] = ()) -> None:
         """Send what waits, for a moment at most, and give up the rest."""
-        await self.end(last_words)
-        self.outbox.give_all_up("closed", "the broker was closed")
-        self.deadlines.close()
+        try:
+            await self._say_farewell(last_words)
+        finally:
+            task, self._task = self._task, None
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            self._end_session("closed")
+            self.outbox.close()
+            self.deadlines.close()
 
-    async def end(self, last_words: Iterable[Entry] = ()) -> None:
-        """Send what waits, for a moment at most. The rest remains in the outbox."""
-        if self.is_up:
-            for entry in last_words:
-                self.publish(entry)
-            try:
-                async with asyncio.timeout(_FAREWELL_S):
-                    while len(self.outbox) and self.is_up:
-                        await self.call("PING")
-            except (TimeoutError, ConnectionLost, RespError) as error:
-                logger.debug("closing the link to %s: %s", self.address, error)
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        self._end_session("closed")
+    async def _say_farewell(self, last_words: Iterable[Entry]) -> None:
+        if not self.is_up:
+            return
+        for entry in last_words:
+            self.publish(entry)
+        try:
+            async with asyncio.timeout(_FAREWELL_S):
+                while len(self.outbox) and self.is_up:
+                    await self.call("PING")
+        except (TimeoutError, ConnectionLost, RespError) as error:
+            logger.debug("closing the link to %s: %s", self.address, error)
 
     async def _supervise(self) -> None:
         attempt = 0
@@ -164,13 +168,11 @@ class RedisLink:
             except Exception as error:  # noqa: BLE001 - a fault of ours must not leave the node deaf
                 logger.exception("the session with Redis failed")
                 reason = f"{type(error).__name__}: {error}"
-            was_up = self.is_up
             self._end_session(reason)
             self.owner.counters.reconnects += 1
-            attempt = 0 if was_up and loop.time() - began > _STABLE_S else attempt + 1
+            attempt = 0 if self._was_up and loop.time() - began > _STABLE_S else attempt + 1
             self.outbox.expire(loop.time())
             most = min(self.options.max_backoff_s, _MIN_BACKOFF_S * 2 ** min(attempt, 16))
-            self._retry_now.clear()
             try:
                 async with asyncio.timeout(random.uniform(0, most)):  # noqa: S311 - spreads nodes, hides nothing
                     await self._retry_now.wait()
@@ -222,6 +224,8 @@ class RedisLink:
     async def _session(self) -> None:
         timeout_s = self.options.connect_timeout_s
         self._lost_reason = ""  # that of the last session; if there is no master, that is why now
+        self._was_up = False
+        self._retry_now.clear()
         self.address = await self._locate(self)
         # Again: having looked at a Cluster may have ended this session before it began.
         self._lost.clear()
@@ -253,7 +257,7 @@ class RedisLink:
             await self._settle()
             self._check_alive()
         self._lost_at = None
-        self.is_up = True
+        self.is_up = self._was_up = True
         self._flush()
         self.health.set()
         if gap is not None:
@@ -265,6 +269,7 @@ class RedisLink:
         now = asyncio.get_running_loop().time()
         since = (now if self._lost_at is None else self._lost_at) - self._keep_s
         count = self.outbox.repeat(since, now + self.owner.limits.publish_timeout_s)
+        self.owner.link_located(self)  # the slots of some may have moved since
         logger.info("%s is another server: %d durable publications are sent again", self.address, count)
 
     async def _keep(self, server: Server) -> None:

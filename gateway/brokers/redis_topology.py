@@ -145,7 +145,7 @@ class ClusterTopology:
     def _apply(self, masters: dict[Address, list[range]]) -> None:
         owners = list(self._owners)
         addresses: dict[RedisLink, Address] = {}
-        changed: list[RedisLink] = []
+        changed: dict[RedisLink, None] = {}
         # Who has most of a link's slots keeps it; the largest first.
         for address, ranges in sorted(masters.items(), key=lambda item: -sum(map(len, item[1]))):
             link = self._link_for(address, ranges, addresses)
@@ -153,9 +153,8 @@ class ClusterTopology:
             for slots in ranges:
                 for slot in slots:
                     if owners[slot] is not link:
+                        changed.update(dict.fromkeys((owners[slot], link)))
                         owners[slot] = link
-                        if link not in changed:
-                            changed.append(link)
         if addresses == self._addresses and not changed:
             return
         served = set(map(id, owners))
@@ -166,10 +165,9 @@ class ClusterTopology:
             tag = self._tag_of(link)
             if tag != link.tag:
                 link.tag = tag
-                if link not in changed:
-                    changed.append(link)
+                changed[link] = None
         logger.info("the cluster has %d masters", len(addresses))
-        self._on_moved(changed)
+        self._on_moved(list(changed))
 
     def _link_for(self, address: Address, ranges: Iterable[range], taken: dict[RedisLink, Address]) -> RedisLink:
         for link, known in self._addresses.items():

@@ -158,6 +158,7 @@ class CatchUp:
 
     def __init__(self) -> None:
         self._delivered: dict[Lane, dict[int, bytes]] = {}
+        self._newest: dict[tuple[str, int, bytes], int] = {}
 
     def is_new(self, seen: SeenInLanes, envelope: Envelope, channel: bytes) -> bool:
         """Whether neither came before the outage nor was read since; now it was."""
@@ -166,10 +167,15 @@ class CatchUp:
         delivered = self._delivered.setdefault((envelope.sender, envelope.lane), {})
         if envelope.sequence in delivered:
             return False
+        newest = self._newest.get((envelope.sender, envelope.lane, channel), 0)
+        if envelope.sequence < newest:
+            return False  # it would be out of order
+        self._newest[envelope.sender, envelope.lane, channel] = envelope.sequence
         delivered[envelope.sequence] = channel
         return True
 
     def take_delivered(self) -> dict[Lane, dict[int, bytes]]:
         """To count from now on as what came."""
         delivered, self._delivered = self._delivered, {}
+        self._newest.clear()
         return delivered

@@ -102,6 +102,16 @@ async def test_publication_to_several_topics_arrives_once(spawn: Spawn) -> None:
     assert three.seen.payloads() == [*numbered(50), b"end"]
 
 
+async def test_publication_to_several_topics_keeps_its_place_while_it_is_awaited(spawn: Spawn) -> None:
+    one, two = await spawn(2)
+    await two.subscribe("a")
+    first = asyncio.create_task(one.broker.publish(["a", "b"], b"first", durable=True))
+    await asyncio.sleep(0)
+    await one.broker.publish("a", b"second")
+    await first
+    await two.got([b"first", b"second"], "a")
+
+
 async def test_durable_publications_arrive_once_and_in_order(spawn: Spawn) -> None:
     one, two = await spawn(2)
     await two.subscribe("room")

@@ -190,6 +190,38 @@ async def test_client_pause_is_found_out(tmp_path: Path) -> None:
             await two.got([b"waited"])
 
 
+async def test_sessions_that_last_begin_again_without_a_growing_delay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds: list[float] = []
+
+    def longest(_: float, most: float) -> float:
+        bounds.append(most)
+        return 0.0
+
+    monkeypatch.setattr("gateway.brokers.redis_link.random.uniform", longest)
+    monkeypatch.setattr("gateway.brokers.redis_link._STABLE_S", 0.0)
+    with server_in(tmp_path) as server:
+        async with nodes_at(server.url) as spawn:
+            (one,) = await spawn(1)
+            for losses in range(1, 6):
+                server.client().client_kill_filter(_type="pubsub")
+                await eventually(lambda losses=losses: len(bounds) == losses, "the loss to be noticed")
+                await all_ready(one)
+    assert len(set(bounds)) == 1
+
+
+async def test_link_that_is_restarted_does_not_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.brokers.redis_link.random.uniform", lambda _low, _high: 3600.0)
+    with server_in(tmp_path) as server:
+        async with nodes_at(server.url) as spawn:
+            (one,) = await spawn(1)
+            for _ in range(3):
+                broker_of(one)._links().links[0].restart("it is asked to")
+                assert not one.broker.health.is_ready
+                await all_ready(one)
+
+
 async def test_out_of_memory_refuses_what_is_durable_and_says_so(tmp_path: Path) -> None:
     with server_in(tmp_path, maxmemory_policy="noeviction") as server:
         async with nodes_at(server.url) as spawn:
@@ -205,6 +237,7 @@ async def test_out_of_memory_refuses_what_is_durable_and_says_so(tmp_path: Path)
             await one.broker.publish("room", b"dropped", durable=True, when_down="drop")
             assert one.broker.counters.dropped == {"refused": 2}
             waiting = asyncio.create_task(one.broker.publish("room", b"waited", durable=True))
+            await asyncio.sleep(0)  # it goes first, and its number must not keep it from being taken later
             await one.broker.publish("room", b"live still")
             await two.got([b"live goes on", b"live still"])
             client.config_set("maxmemory", "0")

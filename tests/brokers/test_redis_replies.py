@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,14 @@ async def test_reply_that_nobody_awaits_is_read_later(connection: RedisConnectio
         await eventually(lambda number=number: len(replies) > number, "the reply")
     assert replies == [1, 2, 3]
     assert not connection.expected
+
+
+async def test_replies_are_read_though_something_is_written_in_every_turn(connection: RedisConnection) -> None:
+    replies: list[Any] = []
+    async with asyncio.timeout(timeout_s(10)):
+        while not replies:
+            write(connection, replies, b"PING\r\n")
+            await asyncio.sleep(0)
 
 
 async def test_reply_that_is_awaited_is_read_behind_those_before_it(connection: RedisConnection) -> None:

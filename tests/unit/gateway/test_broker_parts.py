@@ -10,8 +10,10 @@ import pytest
 from gateway.brokers.base import BrokerConfigError, BrokerLimits, BrokerUnavailableError, new_node_id
 from gateway.brokers.outbox import Entry, Outbox
 from gateway.brokers.redis import RedisBroker
+from gateway.brokers.redis_connection import RedisConnection
 from gateway.brokers.redis_keys import Keys, hash_slot
-from gateway.brokers.redis_options import parse_url
+from gateway.brokers.redis_options import Address, parse_url
+from gateway.brokers.redis_topology import ClusterTopology
 from gateway.brokers.resp import RespError
 from gateway.brokers.seen import CatchUp, SeenInChannels, SeenInLanes
 from gateway.envelope import Envelope, EnvelopeKind
@@ -85,10 +87,11 @@ def test_copies_of_one_publication_count_once() -> None:
 def test_catching_up_leaves_out_what_came_and_what_was_read() -> None:
     seen, catch_up = SeenInLanes(), CatchUp()
     seen.is_new(envelope(5), ROOM)
-    read = [catch_up.is_new(seen, envelope(number), ROOM) for number in (4, 5, 9, 9, 7)]
-    assert read == [False, False, True, False, True]
-    # A live message may be older than one that was read of another topic.
-    assert catch_up.is_new(seen, envelope(8), ROOM)
+    read = [catch_up.is_new(seen, envelope(number), ROOM) for number in (4, 5, 7, 9, 9)]
+    assert read == [False, False, True, True, False]
+    # A live message may be older than one that was read of another topic, but not of its own.
+    assert catch_up.is_new(seen, envelope(8), b"other room")
+    assert not catch_up.is_new(seen, envelope(8), ROOM)
     assert not catch_up.is_new(seen, envelope(7), ROOM)
     seen.settle(catch_up)
     assert [seen.is_new(envelope(number), ROOM) for number in (8, 9, 10)] == [False, False, True]
@@ -257,6 +260,53 @@ async def test_of_what_was_acknowledged_the_newest_is_kept_within_a_share() -> N
     assert box.outbox.take() is entries[-count]
 
 
+async def test_what_was_refused_and_comes_again_has_another_number() -> None:
+    box = Box()
+    refused, later = box.put(b"1", is_awaited=True), box.put(b"2")
+    box.outbox.take()
+    refused.reply(RespError("OOM command not allowed"))
+    box.outbox.put(refused)
+    assert (later.sequence, refused.sequence) == (2, 3)
+    assert refused.future is not None
+    refused.future.exception()
+
+
+async def test_bytes_of_what_was_answered_count_no_more_though_it_is_withdrawn() -> None:
+    box = Box()
+    entry = box.put(b"1", is_awaited=True)
+    box.outbox.take()
+    entry.reply(1)
+    box.outbox.withdraw(entry)
+    assert box.outbox.nbytes == 0
+
+
+async def test_who_waits_for_room_in_an_outbox_that_is_over_goes_elsewhere() -> None:
+    box = Box(max_bytes=600)
+    box.put(b"1")
+    box.put(b"2")
+    waiting = [Entry(name, EnvelopeKind.PUBLICATION, b"", 1e9) for name in (b"3", b"4")]
+    tasks = [asyncio.create_task(box.outbox.put_when_room(entry)) for entry in waiting]
+    await asyncio.sleep(0)
+    box.outbox.retire()
+    assert await asyncio.gather(*tasks) == [False, False]
+    assert len(box.outbox) == 2
+
+
+async def test_nobody_overtakes_between_two_that_wait() -> None:
+    box = Box(max_bytes=600)
+    first, _ = box.put(b"1"), box.put(b"2")
+    loop = asyncio.get_running_loop()
+    waiting = [Entry(name, EnvelopeKind.PUBLICATION, b"", loop.time() + 60) for name in (b"3", b"4")]
+    tasks = [asyncio.create_task(box.outbox.put_when_room(entry)) for entry in waiting]
+    await asyncio.sleep(0)
+    box.outbox.take()
+    first.reply(1)
+    box.outbox.max_bytes = 10_000
+    while not all(task.done() for task in tasks):
+        assert not box.outbox.has_room(1) or all(entry.sequence for entry in waiting)
+        await asyncio.sleep(0)
+
+
 async def test_what_waited_too_long_is_given_up_and_counted() -> None:
     box = Box()
     box.put(b"1", 10.0)
@@ -323,3 +373,28 @@ async def test_topic_that_moves_is_read_from_before_its_old_master_knew() -> Non
     one.stream.mark_all(1_111_000, 111.0)
     one.adopt("old", two)
     assert one.stream.start_of("old") == 1_070_000
+
+
+async def test_slot_that_moves_takes_what_is_in_flight_before_what_waits_behind_it() -> None:
+    broker = RedisBroker("redis+cluster://127.0.0.1:1")
+    topology = ClusterTopology(broker.options, broker._make_link, broker._connect_to, broker._moved_slots)
+    broker._topology = topology
+    old, new = Address("old", 1), Address("new", 1)
+    topology._apply({old: [range(16_000)], new: [range(16_000, 16_384)]})
+    topic = next(f"room {n}" for n in range(1000) if hash_slot(broker.keys.topic(f"room {n}")) < 16_000)
+    channel = broker.keys.topic(topic)
+    link = topology.link_of(channel)
+    in_flight, waits = [Entry(channel, EnvelopeKind.PUBLICATION, b"", 1e9) for _ in range(2)]
+    link.outbox.put(in_flight)
+    link.outbox.put(waits)
+    link._commands = RedisConnection(1024)
+    taken = link.outbox.take()
+    assert taken is in_flight
+    link._commands.expected.append(in_flight)
+    topology._apply({old: [range(hash_slot(channel))], new: [range(hash_slot(channel), 16_384)]})
+    now = topology.link_of(channel)
+    assert now is not link
+    assert [now.outbox.take(), now.outbox.take()] == [in_flight, waits]
+    assert len(link.outbox) == 0
+    for each in topology.links:
+        await each.close()
