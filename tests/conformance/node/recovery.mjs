@@ -66,6 +66,8 @@ run(async ({ url, client: name, scene }) => {
     const back = again();
     socket.io.reconnectionDelay(1500 * FACTOR);
     socket.io.reconnectionDelayMax(2000 * FACTOR);
+    // The server, too, has moved to the last transport: it would not notice that the one before is gone.
+    await ask(socket, "echo", "here");
     line.cut();
     await until(() => !socket.connected, () => "the loss");
     await ask(sender, "flood", first, 5, SIZE, true);
