@@ -56,7 +56,8 @@ class Report:
     def judge(self) -> None:
         for name in COUNTED:
             if self.after[name] != self.before[name]:
-                self.problems.append(f"{name}: {self.before[name]} before, {self.after[name]} after")
+                held = "".join(f"\n    {line}" for line in self.after.get("holders", ()) if name == "unfreed")
+                self.problems.append(f"{name}: {self.before[name]} before, {self.after[name]} after{held}")
         if self.after["rss"] > self.rss_limit:
             self.problems.append(f"memory: {_mib(self.after['rss'])} after, at most {_mib(self.rss_limit)} expected")
         self.problems += [f"the server logged: {text}" for text in self.after["errors"]]
@@ -121,7 +122,7 @@ class Soak:
             if all(found[name] == (baseline[name] if baseline is not None else 0) for name in names):
                 return found
             if time.monotonic() > ends:
-                return found
+                return await self.inside("?collect&holders")
             await asyncio.sleep(0.25)
 
     def _undone(self) -> list[Callable[[Client], Awaitable[None]]]:

@@ -14,6 +14,7 @@ import psutil
 from aiohttp import web
 
 import gateway
+from tests.soak.holders import holders_of
 from tests.support import apps
 from transports.eager_twin import SPARE_TASK_NAME
 from transports.session import Session
@@ -117,12 +118,20 @@ class SoakApp:
             self._ticking.cancel()
 
     async def inside(self, request: web.Request) -> web.Response:
-        """``?collect``: after a collection, and with a count of sessions that only the collector knows."""
+        """``?collect``: after a collection, and with a count of sessions that only the collector knows.
+
+        ``&holders``: and who holds one of them.
+        """
         engine, manager = self.server.eio, self.server.manager
         found: dict[str, Any] = {}
         if "collect" in request.query:
             gc.collect()
-            found["unfreed"] = sum(isinstance(thing, Session) for thing in gc.get_objects()) - len(engine.sockets)
+            known = set(map(id, engine.sockets.values()))
+            unfreed = [thing for thing in gc.get_objects() if isinstance(thing, Session) and id(thing) not in known]
+            found["unfreed"] = len(unfreed)
+            if "holders" in request.query and unfreed:
+                session = unfreed.pop()
+                found["holders"] = [f"session that ended by: {session.close_reason}", *holders_of(session)]
         process = psutil.Process()
         found |= {
             "sessions": len(engine.sockets),
