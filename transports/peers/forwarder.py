@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,8 @@ FINISH_S: Final = 2.0
 #: How often answers are asked for that this worker relays and that would come too late. The first time may overtake
 #: the request.
 _RELEASE_EVERY_S: Final = 0.1
+#: How long a worker that could not be reached is not asked again.
+_UNREACHABLE_S: Final = 1.0
 #: Longest path of a Unix socket. Linux takes 107 bytes, macOS 103.
 MAX_PATH_BYTES: Final = 103
 
@@ -102,6 +104,8 @@ class PeerForwarder:
         self._idle: dict[str, list[tuple[Link, float]]] = {}
         self._open: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        #: By owner: links on which answers are about to be asked for.
+        self._releases: dict[str, asyncio.Task[None]] = {}
         self._arriving: set[socket.socket] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
@@ -123,23 +127,32 @@ class PeerForwarder:
         while (busy := [link for link in self._open if link.is_busy]) and time.monotonic() < ends:
             for link in busy:
                 link.is_leaving = True
-            for session_id in {link.waits_for for link in busy}:
-                if session_id is not None:
-                    self._release(session_id)
+            self._ask_for_answers()
             await asyncio.sleep(_RELEASE_EVERY_S)
 
-    def _release(self, session_id: str) -> None:
-        def opened(link: Link | None) -> None:
-            if link is not None:
-                link.release(session_id)
+    def _ask_for_answers(self) -> None:
+        """Have those answered that wait for messages, each owner asked on one link for all of its sessions."""
+        waiting: dict[str, set[str]] = {}
+        for link in self._open:
+            session_id = link.waits_for
+            owner = None if session_id is None else owner_of(session_id)
+            if session_id is not None and owner is not None and owner not in self._releases:
+                waiting.setdefault(owner, set()).add(session_id)
+        for owner, session_ids in waiting.items():
+            self._releases[owner] = asyncio.get_running_loop().create_task(self._release(owner, session_ids))
 
-        owner = owner_of(session_id)
-        if owner is None:
-            return
+    async def _release(self, owner: str, session_ids: Iterable[str]) -> None:
         address = None
         if self._cluster is not None and self._channel(owner) is None:
             address = self._cluster.registry.locate(owner)
-        self._open_link(owner, address, opened)
+        try:
+            link = await self._link_to(owner, address)
+            if link is None:
+                await asyncio.sleep(_UNREACHABLE_S)
+            else:
+                link.release(session_ids)
+        finally:
+            del self._releases[owner]
 
     async def finish(self) -> None:
         """Take no more connections of other workers, but all that they have handed over already."""
@@ -180,7 +193,7 @@ class PeerForwarder:
             receiver.close()
         if self.cluster_listener is not None:
             self.cluster_listener.close()
-        for task in self._tasks:
+        for task in (*self._tasks, *self._releases.values()):
             task.cancel()
         for link in list(self._open):
             link.close()
@@ -285,8 +298,7 @@ class PeerForwarder:
                 return
 
         async def connect() -> None:
-            link = await (self._link_here(worker_id) if address is None else self._link_there(worker_id, address))
-            opened(link)
+            opened(await self._link_to(worker_id, address))
 
         task = asyncio.get_running_loop().create_task(connect())
         self._tasks.add(task)
@@ -302,14 +314,15 @@ class PeerForwarder:
         self._open.add(link)
         return link
 
-    async def _link_here(self, worker_id: str) -> Link | None:
+    async def _link_to(self, worker_id: str, address: Address | None) -> Link | None:
+        """A fresh link, to another host where there is an ``address``; None where the worker cannot be reached."""
+        if address is not None and self._cluster is not None:
+            return await open_cluster_link(address, worker_id, self._cluster, partial(self._make_link, worker_id))
         link = self._make_link(worker_id)
-        return None if await self._connect(worker_id, link) is None else link
-
-    async def _link_there(self, worker_id: str, address: Address) -> Link | None:
-        if self._cluster is None:
+        if await self._connect(worker_id, link) is None:
+            self._open.discard(link)
             return None
-        return await open_cluster_link(address, worker_id, self._cluster, partial(self._make_link, worker_id))
+        return link
 
     async def _connect(self, worker_id: str, protocol: asyncio.Protocol) -> asyncio.Transport | None:
         path = str(socket_path(self._directory, worker_id))

@@ -74,11 +74,8 @@ class LinkConnection(Connection):
 
     def _read_head(self) -> None:
         if not self._knows_peer:
+            self._read_release_lines()
             end = self._buffer.find(b"\r\n", 0, _MAX_PEER_LINE)
-            while end >= 0 and self._buffer.startswith(RELEASE):
-                self._links.release(self._buffer[len(RELEASE) : end].decode("latin-1"))
-                self._buffer = self._buffer[end + 2 :]
-                end = self._buffer.find(b"\r\n", 0, _MAX_PEER_LINE)
             if not self._buffer:
                 self.wait_idle()
                 return
@@ -97,3 +94,13 @@ class LinkConnection(Connection):
         super()._read_head()
         if len(self._buffer) < size:
             self._knows_peer = False
+
+    def _read_release_lines(self) -> None:
+        buffer, begins = self._buffer, 0
+        while buffer.startswith(RELEASE, begins):
+            end = buffer.find(b"\r\n", begins, begins + _MAX_PEER_LINE)
+            if end < 0:
+                break
+            self._links.release(buffer[begins + len(RELEASE) : end].decode("latin-1"))
+            begins = end + 2
+        self._buffer = buffer[begins:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ..protocol.relaying import (
@@ -96,10 +96,13 @@ class Link(asyncio.Protocol):
         """The session whose messages the request waits for."""
         return waiting_session(self._request) if self.is_busy else None
 
-    def release(self, session_id: str) -> None:
-        """Ask for an answer to what waits for the session's messages; the link carries nothing, and goes on so."""
-        self.write(encode_release_line(session_id))
-        self._idle(self)
+    def release(self, session_ids: Iterable[str]) -> None:
+        """Ask for answers to what waits for these sessions' messages, on a link that carries nothing.
+
+        It ends with that: a worker of a version that does not know the line cuts it, with any request behind it.
+        """
+        self.write(b"".join(map(encode_release_line, session_ids)))
+        self.close()
 
     @property
     def is_open(self) -> bool:
