@@ -16,11 +16,15 @@ from transports.engine import Engine
 from transports.hosts.listener import Listener
 from transports.peers.cluster import ClusterOptions
 from transports.peers.forwarder import PeerForwarder, socket_path
+from transports.peers.handover import LINK_GREETING
 from transports.peers.links import LinkConnection, LinkListener
 from transports.peers.registry import Address
 from transports.session_ids import draw_worker_id
 
 SECRET = b"a secret of the whole cluster"
+
+#: Of a server and of its clients.
+Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 
 
 class Registry:
@@ -75,8 +79,7 @@ class Worker:
         self._registry = registry
         self._servers: list[asyncio.Server] = []
 
-    async def start(self, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None) -> None:
-        """``tls``: of the server and of its clients."""
+    async def start(self, tls: Contexts | None = None) -> None:
         loop = asyncio.get_running_loop()
         self.forwarder.start()
         server = await loop.create_server(self.public, "127.0.0.1", 0, ssl=tls and tls[0])
@@ -97,6 +100,13 @@ class Worker:
 
 
 Start = Callable[..., Awaitable[Worker]]
+
+
+@pytest.fixture
+def tls(certificate: tuple[Path, Path]) -> Contexts:
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(*certificate)
+    return server, ssl.create_default_context(cafile=str(certificate[0]))
 
 
 @pytest.fixture
@@ -162,3 +172,31 @@ async def test_host_that_does_not_answer_is_asked_once_at_a_time(start: Start, r
         await leaving.forwarder.finish_relays(1)
         assert len(callers) == 1
         callers[0].close()
+
+
+async def test_connection_ends_with_an_answer_that_could_not_say_so(
+    start: Start, registry: Registry, tmp_path: Path, tls: Contexts
+) -> None:
+    """Its head was sent before the worker began to leave."""
+    leaving, successor = await start("a", tls=tls), await start("a")
+    owner, is_leaving = draw_worker_id(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await reader.read(1) == LINK_GREETING:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+            await is_leaving.wait()
+            writer.write(b"k")
+        await reader.read()
+        writer.close()
+
+    slow = await asyncio.start_unix_server(answer, socket_path(tmp_path / "a", owner))
+    target = leaving.client.target(transport="polling", sid=owner + "x" * 20)
+    connection = await leaving.client.begin("POST", target, body=b"3")
+    async with slow, connection:
+        head = await connection.read_head()
+        assert "connection" not in head.headers
+        leaving.forwarder.leave([successor.id])
+        is_leaving.set()
+        assert await connection.read_exactly(2) == b"ok"
+        assert await connection.has_ended()

@@ -167,6 +167,8 @@ class Listener:
         connection = self.connection(data)
         transport.set_protocol(connection)
         connection.connection_made(transport)
+        if not data:
+            connection.leave_if_idle()
 
     def leave(self) -> None:
         """Give connections to another process as soon as they are between two requests."""
