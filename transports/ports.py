@@ -40,6 +40,9 @@ class HttpExchange(Protocol):
     def drop_unsent(self) -> None:
         """Drop the connection if it still does."""
 
+    def cut(self) -> None:
+        """Drop the connection without an answer."""
+
     def read_body(
         self,
         limit: int,

@@ -17,7 +17,6 @@ import signal
 import socket
 import ssl
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,7 +129,10 @@ class Worker:
             listening.cancel()
         finally:
             bursts.stop()
-            await self._runner.cleanup()
+            # Requests come until it has closed the last of the clients' connections.
+            cleaning = loop.create_task(self._runner.cleanup())
+            await self._forwarder.finish_relays(cleaning)
+            await cleaning
             self._forwarder.close()
 
     async def _listen_to_supervisor(self) -> None:
@@ -185,11 +187,9 @@ class Worker:
         self._forwarder.leave(self._successors)
         logger.info("stopping: %d clients are told to reconnect", sum(len(engine.sockets) for engine in self._engines))
         timeout_s = self._settings.drain_timeout_s
-        began = time.monotonic()
-        await asyncio.gather(
-            *(engine.drain(timeout_s) for engine in self._engines), self._forwarder.finish_relays(timeout_s)
-        )
-        await self._forwarder.finish_relays(began + timeout_s - time.monotonic())
+        draining = asyncio.gather(*(engine.drain(timeout_s) for engine in self._engines))
+        await self._forwarder.finish_relays(draining, timeout_s)
+        await draining
         await self._forwarder.finish()
         self._forwarder.leave(self._successors)
 

@@ -16,7 +16,7 @@ import pytest
 from tests.conformance.catalogue_scene import pattern
 from tests.conformance.node_scripts import CLIENTS
 from tests.support.raw import CLOSE, Connection, closing
-from tests.support.waiting import eventually_sync, timeout_s
+from tests.support.waiting import eventually, eventually_sync, timeout_s
 from tests.workers.conftest import Gateway, NodeClients
 from tests.workers.test_clients import check_all_answered
 from transports import catalogue
@@ -211,6 +211,27 @@ async def test_host_that_restarts_its_workers_cuts_no_poll_of_another(hosts: Hos
     assert (answer.status, answer.text, answer.headers["connection"]) == (200, "6", "close")
     assert (await client.post(sid, '421["echo","hi"]')).text == "ok"
     assert (await client.get(sid)).text == '431["hi"]'
+
+
+async def test_host_that_stops_cuts_no_poll_that_comes_while_it_waits_for_its_own_clients(hosts: Hosts) -> None:
+    first, second = hosts.add(workers=1), hosts.add("--drain-timeout-s", "60", workers=1)
+    sid = await on(first)
+    client = second.client
+    target = client.target(transport="polling", sid=sid)
+    kept = await client.begin("POST", target, body=b"3")
+    own = await client.begin("GET", client.target(transport="polling"))
+    async with closing(kept, own):
+        assert (await kept.read_response()).text == "ok"
+        own_sid = json.loads((await own.read_response()).text[1:])["sid"]
+        second.signal(signal.SIGTERM)
+        await eventually(lambda: "clients are told to reconnect" in second.log, "it drains")
+        await kept.request("GET", target)
+        answer = await kept.read_response()
+        assert (answer.status, answer.text, answer.headers.get("connection")) == (200, "6", "close")
+        await own.request("GET", client.target(transport="polling", sid=own_sid))
+        assert (await own.read_response()).text == "1"
+    assert await asyncio.to_thread(second.ended) == 0
+    assert (await first.client.post(sid, "3")).text == "ok"
 
 
 async def test_wrong_secret_is_refused_counted_and_logged(hosts: Hosts) -> None:

@@ -130,6 +130,12 @@ async def start(tmp_path: Path, registry: Registry) -> AsyncIterator[Start]:
         await worker.close()
 
 
+def done() -> asyncio.Future[None]:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future
+
+
 async def sessions(owner: Worker, count: int) -> list[str]:
     return [(await owner.client.handshake())["sid"] for _ in range(count)]
 
@@ -153,7 +159,7 @@ async def test_owner_is_asked_for_all_answers_on_one_link_that_carries_nothing_e
     waiting = await polls(leaving, owner, session_ids)
     async with closing(*waiting):
         leaving.forwarder.leave(())
-        await leaving.forwarder.finish_relays(10)
+        await leaving.forwarder.finish_relays(done(), 10)
         answers = [await poll.read_response() for poll in waiting]
     assert {(each.status, each.text, each.headers["connection"]) for each in answers} == {(200, "6", "close")}
     assert (await leaving.client.post(session_ids[0], "3")).text == "ok"
@@ -169,7 +175,7 @@ async def test_host_that_does_not_answer_is_asked_once_at_a_time(start: Start, r
     silent = await asyncio.start_server(lambda _, caller: callers.append(caller), "127.0.0.1", 0)
     async with closing(*waiting), silent:
         registry.addresses[owner.id] = Address(*silent.sockets[0].getsockname())
-        await leaving.forwarder.finish_relays(1)
+        await leaving.forwarder.finish_relays(done())
         assert len(callers) == 1
         callers[0].close()
 
@@ -200,3 +206,32 @@ async def test_connection_ends_with_an_answer_that_could_not_say_so(
         is_leaving.set()
         assert await connection.read_exactly(2) == b"ok"
         assert await connection.has_ended()
+
+
+async def test_what_is_relayed_while_others_are_awaited_is_answered_last_on_its_connection(start: Start) -> None:
+    owner, leaving = await start("a"), await start("b")
+    (sid,) = await sessions(owner, 1)
+    client = leaving.client
+    kept = [await client.begin("GET", client.target(transport="polling")) for _ in range(2)]
+    async with closing(*kept):
+        for connection in kept:
+            assert (await connection.read_response()).status == 200
+        leaving.forwarder.leave(())
+        draining: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        finishing = asyncio.create_task(leaving.forwarder.finish_relays(draining))
+        target = client.target(transport="polling", sid=sid)
+        for connection, method, body, text in ((kept[0], "GET", None, "6"), (kept[1], "POST", b"3", "ok")):
+            await connection.request(method, target, body=body)
+            answer = await connection.read_response()
+            assert (answer.status, answer.text, answer.headers["connection"]) == (200, text, "close")
+            assert await connection.has_ended()
+        draining.set_result(None)
+        await finishing
+
+
+async def test_session_of_a_request_that_is_cut_is_not_called_unknown(start: Start) -> None:
+    owner, leaving = await start("a"), await start("b")
+    (poll,) = await polls(leaving, owner, await sessions(owner, 1))
+    async with closing(poll):
+        leaving.forwarder.close()
+        assert await poll.has_ended()

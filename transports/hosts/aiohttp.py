@@ -156,6 +156,10 @@ class Exchange:
     def drop_unsent(self) -> None:
         """As ``is_unsent``: nothing to do."""
 
+    def cut(self) -> None:
+        self._transport.abort()
+        self._peer_left()
+
     def _respond_and_leave(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer without aiohttp, which would read the rest of the body, and inflate it, only to drop it."""
         transport, _ = self.take_over(_Lingering(self._transport))

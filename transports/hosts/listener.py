@@ -587,6 +587,9 @@ class Exchange:
         if self._connection.is_unsent(self):
             self._connection.cut()
 
+    def cut(self) -> None:
+        self._connection.cut()
+
     def read_body(
         self,
         limit: int,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .. import catalogue
 from ..engine import Engine
@@ -51,6 +51,8 @@ FINISH_S: Final = 2.0
 #: How often answers are asked for that this worker relays and that would come too late. The first time may overtake
 #: the request.
 _RELEASE_EVERY_S: Final = 0.1
+#: How long what was asked last may take.
+_LAST_RELAYS_S: Final = 1.0
 #: How long a worker that could not be reached is not asked again.
 _UNREACHABLE_S: Final = 1.0
 #: Longest path of a Unix socket. Linux takes 107 bytes, macOS 103.
@@ -103,13 +105,14 @@ class PeerForwarder:
         self._receivers: set[HandoverReceiver] = set()
         self._idle: dict[str, list[tuple[Link, float]]] = {}
         self._open: set[Link] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        #: Links for requests that wait for them.
+        self._opening: set[asyncio.Task[None]] = set()
         #: By owner: links on which answers are about to be asked for.
         self._releases: dict[str, asyncio.Task[None]] = {}
         self._arriving: set[socket.socket] = set()
         self._sweep: asyncio.TimerHandle | None = None
         self._socket: socket.socket | None = None
-        self._is_finishing = self._is_closed = False
+        self._is_leaving = self._is_finishing = self._is_closed = False
 
     # -- life --------------------------------------------------------------------------------------------
 
@@ -121,14 +124,22 @@ class PeerForwarder:
         self._socket.listen(_BACKLOG)
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._accept)
 
-    async def finish_relays(self, timeout_s: float) -> None:
-        """Wait until what other workers answer over links is answered, and ask for answers that wait for messages."""
+    async def finish_relays(self, ending: asyncio.Future[Any], timeout_s: float = 0.0) -> None:
+        """Have other workers answer what they are asked over links, also what is asked until ``ending`` is done.
+
+        What is left then has the rest of ``timeout_s``, which counts from now, and ``_LAST_RELAYS_S`` in any case.
+        """
         ends = time.monotonic() + timeout_s
-        while (busy := [link for link in self._open if link.is_busy]) and time.monotonic() < ends:
-            for link in busy:
-                link.is_leaving = True
+        while not ending.done():
+            self._ask_for_answers()
+            await asyncio.wait([ending], timeout=_RELEASE_EVERY_S)
+        ends = max(ends, time.monotonic() + _LAST_RELAYS_S)
+        while self._is_relaying() and time.monotonic() < ends:
             self._ask_for_answers()
             await asyncio.sleep(_RELEASE_EVERY_S)
+
+    def _is_relaying(self) -> bool:
+        return bool(self._opening) or any(link.is_busy for link in self._open)
 
     def _ask_for_answers(self) -> None:
         """Have those answered that wait for messages, each owner asked on one link for all of its sessions."""
@@ -193,14 +204,20 @@ class PeerForwarder:
             receiver.close()
         if self.cluster_listener is not None:
             self.cluster_listener.close()
-        for task in (*self._tasks, *self._releases.values()):
+        for task in (*self._opening, *self._releases.values()):
             task.cancel()
         for link in list(self._open):
             link.close()
         self._links.close()
 
     def leave(self, successors: Sequence[str]) -> None:
-        """Give connections and new sessions to ``successors``, since this worker is about to end."""
+        """Give connections and new sessions to ``successors``, since this worker is about to end.
+
+        Answers of other workers are the last on their clients' connections from now on.
+        """
+        self._is_leaving = True
+        for link in self._open:
+            link.is_leaving = True
         self.successors = successors
         if successors:
             self._public.give_away = self._give_to_successor
@@ -241,6 +258,9 @@ class PeerForwarder:
 
     def _relay(self, exchange: HttpExchange, open_link: OpenLink, refuse: Refuse) -> None:
         def refused(unanswered: HttpExchange) -> None:
+            if self._is_closed:  # the session may well live
+                unanswered.cut()
+                return
             self.counters.without_owner += 1
             refuse(unanswered, RequestRefused(catalogue.UNKNOWN_SESSION))
 
@@ -301,8 +321,8 @@ class PeerForwarder:
             opened(await self._link_to(worker_id, address))
 
         task = asyncio.get_running_loop().create_task(connect())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
 
     def _make_link(self, worker_id: str) -> Link:
         def idle(link: Link) -> None:
@@ -311,6 +331,7 @@ class PeerForwarder:
                 self._sweep = asyncio.get_running_loop().call_later(_SWEEP_S, self._close_idle)
 
         link = Link(idle, self._open.discard)
+        link.is_leaving = self._is_leaving
         self._open.add(link)
         return link
 

@@ -176,8 +176,7 @@ class RelayedConnection(asyncio.Protocol):
     def link_lost(self) -> None:
         self._link = None
         if self._has_answer:
-            self._is_over = True
-            self._transport.abort()  # so that half an answer is not taken for a whole one
+            self.cut()  # so that half an answer is not taken for a whole one
         else:
             self._keeps_alive = self._keeps_alive and self._body.is_complete
             self._refused(self)  # type: ignore[arg-type]
@@ -204,6 +203,10 @@ class RelayedConnection(asyncio.Protocol):
             head.append(("Connection", "close"))
         self._transport.write(encode_response_head(status, head) + body)
         self._end()
+
+    def cut(self) -> None:
+        self._is_over = True
+        self._transport.abort()
 
     def _end(self) -> None:
         self._is_over = True

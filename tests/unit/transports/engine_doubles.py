@@ -228,6 +228,9 @@ class FakeExchange:
     def drop_unsent(self) -> None:
         raise AssertionError("nothing is unsent")
 
+    def cut(self) -> None:
+        raise AssertionError("nothing is relayed")
+
     def read_body(
         self,
         limit: int,
