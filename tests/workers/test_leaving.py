@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.raw import Connection, EngineClient, closing
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, timeout_s
 from transports.engine import Engine
 from transports.hosts.listener import Listener
 from transports.peers.cluster import ClusterOptions
@@ -159,7 +159,7 @@ async def test_owner_is_asked_for_all_answers_on_one_link_that_carries_nothing_e
     waiting = await polls(leaving, owner, session_ids)
     async with closing(*waiting):
         leaving.forwarder.leave(())
-        await leaving.forwarder.finish_relays(done(), 10)
+        await leaving.forwarder.finish_relays(done(), timeout_s())
         answers = [await poll.read_response() for poll in waiting]
     assert {(each.status, each.text, each.headers["connection"]) for each in answers} == {(200, "6", "close")}
     assert (await leaving.client.post(session_ids[0], "3")).text == "ok"
@@ -175,8 +175,12 @@ async def test_host_that_does_not_answer_is_asked_once_at_a_time(start: Start, r
     silent = await asyncio.start_server(lambda _, caller: callers.append(caller), "127.0.0.1", 0)
     async with closing(*waiting), silent:
         registry.addresses[owner.id] = Address(*silent.sockets[0].getsockname())
-        await leaving.forwarder.finish_relays(done())
-        assert len(callers) == 1
+        begun = asyncio.Event()
+        finishing = asyncio.create_task(leaving.forwarder.finish_relays(asyncio.ensure_future(begun.wait())))
+        await eventually(lambda: callers)
+        begun.set()
+        await finishing
+        assert len(callers) == 1, "although it was to be asked again and again"
         callers[0].close()
 
 
