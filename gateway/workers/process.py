@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import gateway
 from transports.session_ids import draw_worker_id
@@ -20,6 +21,9 @@ from transports.session_ids import draw_worker_id
 from .channel import Channel
 from .notify import VARIABLES
 from .worker import Instructions
+
+#: For what a process that has ended has said to be read.
+LAST_WORDS_S: Final = 0.5
 
 
 class WorkerState(StrEnum):
@@ -90,8 +94,24 @@ class WorkerProcess:
         self._channel = await Channel.over(ours)
         self._channel.send(**json.loads(json.dumps(told)))
 
-    async def listen(self, changed: Any) -> int:
+    async def listen(self, changed: Callable[[], None]) -> int:
         """Take in what it says until it has ended; its exit code. ``changed`` is called when its state is another."""
+        reading = asyncio.get_running_loop().create_task(self._read(changed))
+        try:
+            code = await self._process.wait()
+            # Children that it has forked may hold its end of the channel, and keep it open.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(reading, LAST_WORDS_S)
+        finally:
+            reading.cancel()
+        self._channel.close()
+        self.state = WorkerState.ENDED
+        self.settled.set()
+        self.ended.set_result(code)
+        changed()
+        return code
+
+    async def _read(self, changed: Callable[[], None]) -> None:
         async for message in self._channel.messages():
             self.heard_at = time.monotonic()
             if "report" in message:
@@ -107,13 +127,6 @@ class WorkerProcess:
             if "report" not in message:
                 self.settled.set()
                 changed()
-        code = await self._process.wait()
-        self._channel.close()
-        self.state = WorkerState.ENDED
-        self.settled.set()
-        self.ended.set_result(code)
-        changed()
-        return code
 
     def accept(self, places: list[int]) -> None:
         if places != self.accepts:

@@ -140,7 +140,7 @@ class Supervisor:
         if not settled.done() and not stopping.done():
             logger.error("worker %d did not start within %gs", worker.index, self._settings.worker_timeout_s)
             worker.kill()
-            await settled
+            await asyncio.wait((settled, stopping), return_when=asyncio.FIRST_COMPLETED)
         settled.cancel()
         stopping.cancel()
 

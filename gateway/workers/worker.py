@@ -200,6 +200,8 @@ def main(argv: Sequence[str]) -> int:
     sock = socket.socket(fileno=int(argv[0]))
     told: Any = read_first(sock)
     instructions: Instructions = told
+    for fd in (sock.fileno(), *instructions["cluster"], *(fd for fds in instructions["sockets"] for fd in fds)):
+        os.set_inheritable(fd, False)  # what the application runs must not hold them
     try:
         settings = cli.serve_settings(instructions["argv"], os.environ)
         logs.configure(settings.log_format, settings.log_level, worker=instructions["worker_id"])

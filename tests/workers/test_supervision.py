@@ -260,6 +260,66 @@ async def test_worker_that_is_held_up_is_replaced(gateway: Start) -> None:
     assert "has been held up for 5s, and is killed" in server.log
 
 
+FORKS = """
+import os, signal, time
+from pathlib import Path
+from tests.support.apps import create_app
+if os.fork() == 0:
+    Path(f"child-{os.getpid()}").touch()
+    signal.pause()
+app = create_app({"handshakes_per_second": 0})
+"""
+
+
+@pytest.fixture
+def forking(gateway: Start) -> Iterator[Start]:
+    """Starts gateways whose workers fork a child each, which outlives them; ``then``: more of their application."""
+    started: list[Gateway] = []
+
+    def start(*arguments: str, then: str = "") -> Gateway:
+        started.append(gateway(*arguments, source=FORKS + then))
+        return started[-1]
+
+    yield start
+    for server in started:
+        for path in server.folder.glob("child-*"):
+            os.kill(int(path.name.removeprefix("child-")), signal.SIGKILL)
+
+
+def test_end_of_a_worker_is_noticed_while_its_child_lives(forking: Start) -> None:
+    server = forking("--workers", "2")
+    assert server.port
+    victim = server.status()["workers"][0]
+    os.kill(victim["pid"], signal.SIGKILL)
+    server.eventually(
+        lambda status: (
+            [(w["state"], w["pid"] != victim["pid"]) for w in status["workers"] if w["index"] == 0] == [("ready", True)]
+        ),
+        "another has its place",
+    )
+    assert "worker 0 ended with SIGKILL" in server.log
+    assert server.end() == 0
+
+
+def test_worker_that_hangs_at_the_start_ends_it_while_its_child_lives(forking: Start) -> None:
+    server = forking("--workers", "2", "--worker-timeout-s", "3", then="signal.pause()\n")
+    assert server.ended() == 1
+    assert "did not start within 3s" in server.log
+    assert "nothing is served" in server.log
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what descriptors are")
+def test_programs_of_the_application_do_not_get_the_sockets(gateway: Start) -> None:
+    source = (
+        "import subprocess\nfrom tests.support.apps import create_app\n"
+        "subprocess.run(['ls', '-l', '/proc/self/fd'], close_fds=False, check=True)\napp = create_app({})\n"
+    )
+    server = gateway("--workers", "2", source=source)
+    assert server.port
+    assert "2 -> " in server.log
+    assert "socket:" not in server.log
+
+
 def test_table_shows_each_worker_and_the_sum(gateway: Start) -> None:
     server = gateway("--workers", "2")
     assert server.port
