@@ -95,6 +95,8 @@ class Supervisor:
             await control.start()
             if await self._start_all():
                 self._state = "running"
+                for worker in self._all():
+                    worker.heard_at = time.monotonic()  # nobody has asked the early ones meanwhile
                 self._assign()  # only now, so that clients which wait are spread over all
                 self._tell_ready()
                 scheme = "https" if settings.certfile is not None else "http"

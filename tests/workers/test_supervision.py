@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from gateway.workers.supervisor import SILENT_S
 from tests.support.raw import Connection, EngineClient
 from tests.support.waiting import eventually_sync, timeout_s
 from tests.workers.conftest import TIDEGATE, Gateway
@@ -163,6 +164,35 @@ async def test_workers_start_at_once_and_serve_together(gateway: Start) -> None:
     owners = {(await server.client.handshake())["sid"][:7] for _ in range(30)}
     assert owners == set(server.workers()), "none has served before the others"
     assert server.end() == 0
+
+
+UNEVEN = """
+import os, time
+from pathlib import Path
+from tests.support.apps import create_app
+try:
+    os.mkdir("late")  # by one of them
+except FileExistsError:
+    pass
+else:
+    while not Path("go").exists():
+        time.sleep(0.01)
+app = create_app({"handshakes_per_second": 0})
+"""
+
+
+def test_sockets_are_shared_out_evenly_however_long_the_last_worker_takes(gateway: Start) -> None:
+    server = gateway("--workers", "3", source=UNEVEN)
+
+    def early(status: dict[str, Any]) -> list[dict[str, Any]]:
+        return [each for each in status["workers"] if each["state"] == "ready"]
+
+    server.eventually(lambda status: len(early(status)) == 2, "two are ready", 30)
+    ready_at = time.monotonic()
+    eventually_sync(lambda: time.monotonic() - ready_at > SILENT_S, "they have been silent", SILENT_S + 10)
+    (server.folder / "go").touch()
+    assert server.port
+    assert [each["accepts"] for each in server.status()["workers"]] == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize(
