@@ -20,7 +20,7 @@ from transports.session_ids import draw_worker_id
 
 from .channel import Channel
 from .notify import VARIABLES
-from .worker import Instructions
+from .worker import FAILED, Instructions
 
 #: For what a process that has ended has said to be read.
 LAST_WORDS_S: Final = 0.5
@@ -50,6 +50,7 @@ class WorkerProcess:
         self.failure = ""
         #: Where it was last told to accept.
         self.accepts: list[int] = []
+        #: 0 until it has one; before, it can be told nothing.
         self.pid = 0
         #: Its exit code, negative for a signal; set when it has ended.
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -65,33 +66,27 @@ class WorkerProcess:
         sockets: Sequence[Sequence[socket.socket]],
         cluster: Sequence[socket.socket],
     ) -> None:
-        """As a fresh interpreter, which has nothing of this one but the sockets. Raises: OSError."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            places = [[sock.fileno() for sock in several] for several in sockets]
-            internal = [sock.fileno() for sock in cluster]
-            told: Instructions = {
-                "worker_id": self.id,
-                "index": self.index,
-                "argv": list(argv),
-                "directory": str(directory),
-                "sockets": places,
-                "cluster": internal,
-            }
-            ours.setblocking(False)
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *_interpreter_options(),
-                "-m",
-                "gateway.workers.worker",
-                str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), *internal, *(fd for several in places for fd in several)],
-                env={name: value for name, value in os.environ.items() if name not in VARIABLES},
-                start_new_session=True,  # a terminal's signals are the supervisor's
-            )
+        """As a fresh interpreter, which has nothing of this one but the sockets.
+
+        Raises: OSError where there can be no process; the worker has ended then.
+        """
+        places = [[sock.fileno() for sock in several] for several in sockets]
+        internal = [sock.fileno() for sock in cluster]
+        told: Instructions = {
+            "worker_id": self.id,
+            "index": self.index,
+            "argv": list(argv),
+            "directory": str(directory),
+            "sockets": places,
+            "cluster": internal,
+        }
+        try:
+            self._process, sock = await _spawn([*internal, *(fd for several in places for fd in several)])
+        except OSError:
+            self._end(FAILED)
+            raise
+        self._channel = await Channel.over(sock)
         self.pid = self._process.pid
-        self._channel = await Channel.over(ours)
         self._channel.send(**json.loads(json.dumps(told)))
 
     async def listen(self, changed: Callable[[], None]) -> int:
@@ -105,11 +100,14 @@ class WorkerProcess:
         finally:
             reading.cancel()
         self._channel.close()
+        self._end(code)
+        changed()
+        return code
+
+    def _end(self, code: int) -> None:
         self.state = WorkerState.ENDED
         self.settled.set()
         self.ended.set_result(code)
-        changed()
-        return code
 
     async def _read(self, changed: Callable[[], None]) -> None:
         async for message in self._channel.messages():
@@ -139,12 +137,12 @@ class WorkerProcess:
 
     def drain(self, successors: Sequence[str]) -> None:
         """Let it leave; ``successors`` take its connections."""
-        if self.state is not WorkerState.ENDED:
+        if self.pid and self.state is not WorkerState.ENDED:
             self.state = WorkerState.LEAVING
             self._channel.send(drain=list(successors))
 
     def kill(self) -> None:
-        if self.state is not WorkerState.ENDED:
+        if self.pid and self.state is not WorkerState.ENDED:
             try:
                 self._process.send_signal(signal.SIGKILL)
             except ProcessLookupError:
@@ -157,6 +155,29 @@ class WorkerProcess:
     def is_responsive(self, now: float, within_s: float) -> bool:
         """Whether it is ready and was heard of lately."""
         return self.state is WorkerState.READY and now - self.heard_at < within_s
+
+
+async def _spawn(fds: Sequence[int]) -> tuple[asyncio.subprocess.Process, socket.socket]:
+    """The process of a worker that gets these descriptors, and our end of its channel. Raises: OSError."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *_interpreter_options(),
+                "-m",
+                "gateway.workers.worker",
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno(), *fds],
+                env={name: value for name, value in os.environ.items() if name not in VARIABLES},
+                start_new_session=True,  # a terminal's signals are the supervisor's
+            )
+        except OSError:
+            ours.close()
+            raise
+    return process, ours
 
 
 def _interpreter_options() -> list[str]:

@@ -121,16 +121,31 @@ class Supervisor:
 
     async def _start_all(self) -> bool:
         """Whether all workers serve. They start at once; with the first that does not, the others end too."""
-        workers = [await self._start(place) for place in self._places]
-        await asyncio.gather(*(self._settle(worker) for worker in workers))
+        for place in self._places:
+            await self._start(place)
+            if self._stop.is_set():
+                return False
+        await asyncio.gather(*(self._settle(worker) for worker in self._all()))
         return not self._stop.is_set()
 
-    async def _start(self, place: Place) -> WorkerProcess:
+    async def _start(self, place: Place) -> WorkerProcess | None:
+        """None where there can be no process, which has been said."""
         worker = WorkerProcess(place.index)
         place.workers.append(worker)
-        await worker.start(self._argv, self._directory, self._sockets, self._cluster)
+        try:
+            await worker.start(self._argv, self._directory, self._sockets, self._cluster)
+        except OSError as error:
+            place.workers.remove(worker)
+            logger.error("there can be no process for worker %d: %s", place.index, error)  # noqa: TRY400 - not ours
+            if self._state == "starting":
+                self._exit_code = FAILED
+                self._stop.set()
+            self._fill(place, 0.0)
+            return None
         self._run_task(self._attend(place, worker))
         logger.info("worker %d starts", place.index, extra={"worker": worker.id, "pid": worker.pid})
+        if self._stop.is_set():
+            worker.drain(())  # all others have been told meanwhile
         return worker
 
     async def _settle(self, worker: WorkerProcess) -> None:
@@ -160,10 +175,14 @@ class Supervisor:
             # Where none can start all fail alike, and one has been heard.
             level = logging.DEBUG if self._is_refused and not worker.ready_at else logging.ERROR
             _log(level, worker, f"worker {place.index} ended with {_said(code)}")
+        self._fill(place, worker.lived_s() if code else 0.0)
+
+    def _fill(self, place: Place, lived_s: float) -> None:
+        """See to it that the place, whose worker has been ready for ``lived_s``, gets another."""
         is_filled = any(each.state in (WorkerState.STARTING, WorkerState.READY) for each in place.workers)
         if self._state == "starting" or self._stop.is_set() or is_filled or place.restart is not None:
             return
-        delay_s = place.delays.died(worker.lived_s() if code else 0.0)
+        delay_s = place.delays.died(lived_s)
         if delay_s:
             logger.warning("worker %d is started again in %gs", place.index, delay_s)
         place.restart = self._run_task(self._start_again(place, delay_s))
@@ -180,7 +199,8 @@ class Supervisor:
         place.restart = None
         if not self._stop.is_set():
             worker = await self._start(place)
-            await self._settle(worker)
+            if worker is not None:
+                await self._settle(worker)
 
     # -- who accepts where ---------------------------------------------------------------------------------
 
@@ -259,10 +279,11 @@ class Supervisor:
             return True  # whoever comes will be new anyway
         old = list(place.workers)
         new = await self._start(place)
-        await self._settle(new)
+        if new is not None:
+            await self._settle(new)
         if self._stop.is_set():
             return False
-        if new.state is not WorkerState.READY:
+        if new is None or new.state is not WorkerState.READY:
             logger.error("the new worker %d does not start; those that run go on as they are", place.index)
             return False
         self._assign()

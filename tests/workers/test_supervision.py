@@ -290,6 +290,33 @@ async def test_worker_that_is_held_up_is_replaced(gateway: Start) -> None:
     assert "has been held up for 5s, and is killed" in server.log
 
 
+@pytest.mark.skipif(not hasattr(psutil, "RLIMIT_NOFILE"), reason="limits of another process cannot be set here")
+def test_process_that_cannot_be_started_is_tried_again(gateway: Start) -> None:
+    server = gateway("--workers", "2")
+    assert server.port
+    victim, survivor = server.status()["workers"]
+    supervisor = psutil.Process(server.process.pid)
+    limits = supervisor.rlimit(psutil.RLIMIT_NOFILE)
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, (3, limits[1]))  # it gets no descriptor any more
+    os.kill(victim["pid"], signal.SIGKILL)
+    eventually_sync(lambda: server.log.count("there can be no process for worker 0") == 2, "it is tried again", 30)
+    server.signal(signal.SIGHUP)
+    eventually_sync(lambda: "the new worker 1 does not start; those that run go on" in server.log, "the refusal", 30)
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, limits)
+    server.eventually(lambda status: len([w for w in status["workers"] if w["state"] == "ready"]) == 2, "two", 60)
+    assert survivor["id"] in server.workers()
+    assert server.end() == 0
+    assert list(server.runtime_dir.iterdir()) == []
+
+
+def test_start_without_a_process_is_said_and_ends(gateway: Start) -> None:
+    script = "import sys\nsys.executable = '/nowhere/python'\nfrom gateway.cli import main\nsys.exit(main())"
+    server = gateway("--workers", "2", command=[sys.executable, "-c", script])
+    assert server.ended() == 1
+    assert server.log.count("there can be no process for worker 0: [Errno 2] No such file or directory") == 1
+    assert list(server.runtime_dir.iterdir()) == []
+
+
 FORKS = """
 import os, signal, time
 from pathlib import Path
