@@ -136,17 +136,20 @@ class WorkerProcess:
         self._channel.send(report=True)
 
     def drain(self, successors: Sequence[str]) -> None:
-        """Let it leave; ``successors`` take its connections."""
+        """Let it leave; ``successors`` take its connections. One that is still starting has none, and just ends."""
         if self.pid and self.state is not WorkerState.ENDED:
+            if self.state is WorkerState.STARTING:
+                self._signal(signal.SIGTERM)
             self.state = WorkerState.LEAVING
             self._channel.send(drain=list(successors))
 
     def kill(self) -> None:
         if self.pid and self.state is not WorkerState.ENDED:
-            try:
-                self._process.send_signal(signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it has ended by itself meanwhile
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself meanwhile
+            self._process.send_signal(number)
 
     def lived_s(self) -> float:
         """Since it was ready; 0 where it never was."""

@@ -70,10 +70,10 @@ class Supervisor:
         self._ended_totals: dict[str, Any] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
+        #: Set by a SIGHUP that comes while workers are started or replaced.
         self._reload_again = False
         self._reloading: asyncio.Task[None] | None = None
         self._exit_code = 0
-        self._is_refused = False
 
     async def run(self) -> int:
         """Until SIGTERM or SIGINT has been drained; the exit code. Raises: OSError, RuntimeDirError."""
@@ -106,6 +106,8 @@ class Supervisor:
                     len(self._places),
                 )
                 self._run_task(self._watch())
+                if self._reload_again:
+                    self._asked_to_reload()
                 await self._stop.wait()
             await self._drain_all()
         finally:
@@ -172,8 +174,8 @@ class Supervisor:
         elif code == 0:
             _log(logging.INFO, worker, f"worker {place.index} has ended")
         else:
-            # Where none can start all fail alike, and one has been heard.
-            level = logging.DEBUG if self._is_refused and not worker.ready_at else logging.ERROR
+            # Who was ended before it served; and where none can start all fail alike, and one has been heard.
+            level = logging.DEBUG if self._stop.is_set() and not worker.ready_at else logging.ERROR
             _log(level, worker, f"worker {place.index} ended with {_said(code)}")
         self._fill(place, worker.lived_s() if code else 0.0)
 
@@ -188,7 +190,6 @@ class Supervisor:
         place.restart = self._run_task(self._start_again(place, delay_s))
 
     def _refuse_to_start(self, worker: WorkerProcess, code: int) -> None:
-        self._is_refused = True
         self._exit_code = BAD_CONFIGURATION if code == BAD_CONFIGURATION else FAILED
         what = "the configuration is refused" if code == BAD_CONFIGURATION else "the application does not start"
         _log(logging.ERROR, worker, f"{what}: worker {worker.index} ended with {_said(code)}; nothing is served")
@@ -251,12 +252,11 @@ class Supervisor:
     # -- replacing -----------------------------------------------------------------------------------------
 
     def _asked_to_reload(self) -> None:
-        if self._state == "starting" or self._stop.is_set():
-            return
-        if self._reloading is not None:
+        if self._state == "starting" or self._reloading is not None:
             self._reload_again = True
             return
-        self._reloading = self._run_task(self._reload())
+        if not self._stop.is_set():
+            self._reloading = self._run_task(self._reload())
 
     async def _reload(self) -> None:
         self._state = "reloading"
@@ -270,8 +270,9 @@ class Supervisor:
             if not self._reload_again or self._stop.is_set():
                 break
         self._reloading = None
-        self._state = "running"
-        self._tell_ready()
+        if not self._stop.is_set():
+            self._state = "running"
+            self._tell_ready()
 
     async def _replace(self, place: Place) -> bool:
         """Whether another worker has taken the place."""

@@ -270,6 +270,58 @@ def test_killed_supervisor_takes_its_workers_along(gateway: Start) -> None:
     assert not left.exists()
 
 
+WAITS = """
+import time
+from pathlib import Path
+from tests.support.apps import create_app
+while not Path("go").exists():
+    time.sleep(0.01)
+app = create_app({"handshakes_per_second": 0})
+"""
+
+
+@pytest.fixture
+def waiting(gateway: Start, tmp_path: Path) -> Gateway:
+    """Its workers are starting, and go on once there is a file ``go``."""
+    environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
+    server = gateway("--workers", "2", "--drain-timeout-s", "1", source=WAITS, environ=environ)
+    server.eventually(lambda status: [bool(each["pid"]) for each in status["workers"]] == [True, True], "both start")
+    return server
+
+
+def test_sigterm_while_workers_start_does_not_wait_for_them(waiting: Gateway) -> None:
+    pids = [each["pid"] for each in waiting.status()["workers"]]
+    assert waiting.end() == 0
+    assert " ERROR " not in waiting.log, "none had to be killed, and none has failed"
+    assert all(map(is_gone, pids))
+
+
+def test_sighup_while_workers_start_is_kept_for_when_they_serve(waiting: Gateway) -> None:
+    first = {each["pid"] for each in waiting.status()["workers"]}
+    waiting.signal(signal.SIGHUP)
+    (waiting.folder / "go").touch()
+
+    def are_others(status: dict[str, Any]) -> bool:
+        ready = {each["pid"] for each in status["workers"] if each["state"] == "ready"}
+        return len(ready) == 2 and not first & ready
+
+    waiting.eventually(are_others, "two others", 60)
+    assert waiting.end() == 0
+
+
+def test_sigterm_during_a_rolling_restart_ends_that_too(waiting: Gateway, notified: Notified) -> None:
+    (waiting.folder / "go").touch()
+    eventually_sync(lambda: notified.told("READY=1"), "ready", 30)
+    (waiting.folder / "go").unlink()
+    notified.lines.clear()
+    waiting.signal(signal.SIGHUP)
+    waiting.eventually(lambda status: len(status["workers"]) == 3, "a new one starts")
+    assert waiting.end() == 0
+    assert notified.told("STOPPING=1")
+    assert "READY=1" not in notified.lines
+    assert " ERROR " not in waiting.log
+
+
 STUCK = """
 import time
 from tests.support.apps import create_app
