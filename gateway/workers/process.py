@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -22,8 +23,12 @@ from .channel import Channel
 from .notify import VARIABLES
 from .worker import FAILED, Instructions
 
+logger = logging.getLogger("tidegate.supervisor")
+
 #: For what a process that has ended has said to be read.
 LAST_WORDS_S: Final = 0.5
+#: For one that has said why it fails to end; threads and exit handlers of the application may keep it.
+FAILED_S: Final = 5.0
 
 
 class WorkerState(StrEnum):
@@ -121,6 +126,7 @@ class WorkerProcess:
                 self.state = WorkerState.LEAVING
             elif "failed" in message:
                 self.failure = message["failed"]
+                asyncio.get_running_loop().call_later(FAILED_S, self._end_failed)
                 continue  # its end, which follows, is the news
             if "report" not in message:
                 self.settled.set()
@@ -150,6 +156,11 @@ class WorkerProcess:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has ended by itself meanwhile
             self._process.send_signal(number)
+
+    def _end_failed(self) -> None:
+        if self.state is not WorkerState.ENDED:
+            logger.warning("worker %d has failed but does not end, and is killed", self.index)
+            self.kill()
 
     def lived_s(self) -> float:
         """Since it was ready; 0 where it never was."""

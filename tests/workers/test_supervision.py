@@ -270,6 +270,20 @@ def test_killed_supervisor_takes_its_workers_along(gateway: Start) -> None:
     assert not left.exists()
 
 
+KEPT = """
+import threading
+threading.Thread(target=threading.Event().wait).start()
+raise OSError("the licence is taken")
+"""
+
+
+def test_failure_is_said_although_threads_of_the_application_go_on(gateway: Start) -> None:
+    server = gateway("--workers", "2", "--worker-timeout-s", "0", source=KEPT)
+    assert server.process.wait(timeout_s(30)) == 1
+    assert server.log.count("OSError: the licence is taken") == 1
+    assert "has failed but does not end, and is killed" in server.log
+
+
 WAITS = """
 import time
 from pathlib import Path
