@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -176,6 +177,26 @@ class NodeClients:
         self.process.communicate()
 
 
+class Notified:
+    """What a service manager is told."""
+
+    def __init__(self, path: Path) -> None:
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind(str(path))
+        self._sock.setblocking(False)
+        self.lines: list[str] = []
+
+    def told(self, line: str) -> bool:
+        while True:
+            try:
+                self.lines += self._sock.recv(4096).decode().splitlines()
+            except BlockingIOError:
+                return line in self.lines
+
+    def close(self) -> None:
+        self._sock.close()
+
+
 @pytest.fixture
 def gateway(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
     """Starts gateways on a free port of their own."""
@@ -202,6 +223,13 @@ def node_clients() -> Iterator[Callable[..., NodeClients]]:
     yield start
     for each in started:
         each.kill()
+
+
+@pytest.fixture
+def notified(tmp_path: Path) -> Iterator[Notified]:
+    made = Notified(tmp_path / "notify")
+    yield made
+    made.close()
 
 
 @pytest.fixture
