@@ -1,7 +1,6 @@
 """The supervisor: binds the sockets once, and keeps workers on them.
 
-It serves no client and loads no application, so little can go wrong with it. A place is filled by one worker at a time,
-or by two while one replaces the other.
+It serves no client and loads no application, so little can go wrong with it.
 """
 
 from __future__ import annotations
@@ -24,35 +23,16 @@ from . import report, runtime_dir
 from .control import ControlServer
 from .listening import bind, name_of
 from .notify import Notifier, inherited_sockets
+from .place import SILENT_S, Place
 from .process import WorkerProcess, WorkerState
-from .restarts import RestartDelays
 from .worker import BAD_CONFIGURATION, FAILED
 
 logger = logging.getLogger("tidegate.supervisor")
 
-#: How often workers are asked for a report, and for how long one may be silent until others accept in its place.
+#: How often workers are asked for a report.
 REPORT_EVERY_S: Final = 1.0
-SILENT_S: Final = 4.0
 #: Beyond its time for draining, before a worker is killed.
 EXTRA_S: Final = 5.0
-
-
-class Place:
-    """What one of the workers fills."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.workers: list[WorkerProcess] = []
-        self.delays = RestartDelays()
-        #: Set while a worker is to be started after a while.
-        self.restart: asyncio.Task[None] | None = None
-
-    def ready(self, now: float) -> WorkerProcess | None:
-        """The newest that serves."""
-        for worker in reversed(self.workers):
-            if worker.is_responsive(now, SILENT_S):
-                return worker
-        return None
 
 
 class Supervisor:
@@ -181,8 +161,7 @@ class Supervisor:
 
     def _fill(self, place: Place, lived_s: float) -> None:
         """See to it that the place, whose worker has been ready for ``lived_s``, gets another."""
-        is_filled = any(each.state in (WorkerState.STARTING, WorkerState.READY) for each in place.workers)
-        if self._state == "starting" or self._stop.is_set() or is_filled or place.restart is not None:
+        if self._state == "starting" or self._stop.is_set() or place.is_filled:
             return
         delay_s = place.delays.died(lived_s)
         if delay_s:
@@ -332,29 +311,15 @@ class Supervisor:
     def status(self) -> dict[str, Any]:
         """What the control socket answers."""
         now = time.monotonic()
-        workers = []
         total = self._ended_totals
-        for place in self._places:
-            for worker in place.workers:
-                workers.append(
-                    {
-                        "index": place.index,
-                        "pid": worker.pid,
-                        "id": worker.id,
-                        "state": str(worker.state),
-                        "restarts": place.delays.count,
-                        "age_s": round(now - worker.started_at, 1),
-                        "accepts": worker.accepts,
-                        **worker.report,
-                    }
-                )
-                total = report.add({"sessions": 0, "memory_bytes": 0, **total}, worker.report, levels=True)
+        for worker in self._all():
+            total = report.add({"sessions": 0, "memory_bytes": 0, **total}, worker.report, levels=True)
         return {
             "pid": os.getpid(),
             "state": self._state,
             "listening": [name_of(sock) for sock in self._sockets[0] if sock.fileno() >= 0],
             "cluster": [name_of(sock) for sock in self._cluster if sock.fileno() >= 0],
-            "workers": workers,
+            "workers": [row for place in self._places for row in place.rows(now)],
             "total": total,
         }
 

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from gateway.workers.supervisor import SILENT_S
+from gateway.workers.place import SILENT_S
 from tests.support.waiting import eventually_sync, timeout_s
 from tests.workers.conftest import Gateway, Notified
 from tests.workers.test_supervision import is_gone
