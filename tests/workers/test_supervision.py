@@ -31,8 +31,10 @@ def connects(port: int) -> bool:
 
 
 def is_gone(pid: int) -> bool:
+    """Also its threads: the last of them closes its sockets."""
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        process = psutil.Process(pid)
+        return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
     except psutil.NoSuchProcess:
         return True
 
