@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.support.servers import LISTENERS, ServerProcess
+from tests.support.waiting import timeout_s
 
 from .run import Report, soak
 
@@ -14,6 +17,7 @@ async def _soak(listener: str) -> Report:
         return await soak(server, seconds=3, seed=1, warm_up_s=0)
 
 
+@pytest.mark.timeout(timeout_s(300))
 async def test_bystanders_lose_nothing_and_nothing_is_left() -> None:
     reports = await asyncio.gather(*map(_soak, LISTENERS))
     for report in reports:
