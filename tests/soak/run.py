@@ -20,7 +20,7 @@ from .misbehaviour import ALL, Client
 #: Who comes and goes at the same time.
 WORKERS = 12
 #: A client that is still there after this is dropped by its own side.
-LONGEST_S = 15.0
+LONGEST_S = 10.0
 #: Every deadline of the server is over by then, and every client's connection has ended.
 QUIET_WITHIN_S = 60.0
 #: What the allocator may keep beyond the level after the warm-up: a fraction of it, and a number of bytes.

@@ -24,7 +24,7 @@ TICK_S = 0.05
 #: Short, so that what waits for a deadline does not outlast the run.
 OPTIONS: dict[str, Any] = {
     "ping_interval": 1.0,
-    "ping_timeout": 8.0,
+    "ping_timeout": 4.0,
     "upgrade_timeout": 2.0,
     "connect_timeout": 3.0,
     "max_http_buffer_size": 100_000,
