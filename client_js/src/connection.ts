@@ -167,7 +167,7 @@ export class Connection {
     if (hindrance) return this.#rest(hindrance);
     const { attempt } = this;
     // The loss itself is the first failure.
-    const budget = this.#options.connectBudget / (this.#wasConnected ? Math.max(8 >> (this.#failures || 1), 1) : 1);
+    const budget = this.#options.connectBudget / (this.#wasConnected ? Math.max(8 / 2 ** (this.#failures || 1), 1) : 1);
     this.#timer = delay
       ? setTimeout(() => this.#seek(reason, 0), delay)
       : setTimeout(() => this.fail({ retry: "anew", message: `not connected within ${budget} ms` }), budget);

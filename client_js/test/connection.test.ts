@@ -138,6 +138,9 @@ test("the first attempts after a loss have less, and what hangs costs less time"
   client.reconnect();
   assert.deepEqual(take(), ["recovering/client 0"]);
   await attempts([2_000, 1, 500], [2_000, 2, 1_000], [4_000, 3, 2_000]);
+  // And not again, however long it takes.
+  await attempts([8_000, 4, 4_000], [8_000, 5, 8_000]);
+  for (let failures = 6; failures < 40; failures++) await attempts([8_000, failures, 10_000]);
 });
 
 test("the budget counts until the server has let the client in", async (t) => {
