@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tests.support.hub_redis import HubRedis, HubWatched
@@ -207,25 +207,25 @@ class WatchedRedis(Scenarios):
 
     def restart_master(self, chance: random.Random, clients: Told) -> Done:
         away_s = chance.uniform(0.0, 5.0)
-        began = self._all_replicated()
         old = self._redis.master
-        old.kill()
-        time.sleep(away_s)
-        old.start()
-        self._redis.await_calm()
-        what = "is the master" if self._redis.master is old else "is the replica"
-        return Done(f"away for {away_s:.1f} s; it {what}", cut=self._nodes(), window=(began, time.time()))
+        return self._master_away(f"away for {away_s:.1f} s", old, old.kill, away_s, old.start)
 
     def pause_master(self, chance: random.Random, clients: Told) -> Done:
         away_s = chance.uniform(0.5, 8.0)
-        began = self._all_replicated()
         old = self._redis.master
-        old.pause()
+        return self._master_away(f"for {away_s:.1f} s", old, old.pause, away_s, old.resume)
+
+    def _master_away(
+        self, detail: str, old: RedisServer, leave: Callable[[], None], away_s: float, come_back: Callable[[], None]
+    ) -> Done:
+        """It comes back to whatever the Sentinels have made of it."""
+        began = self._all_replicated()
+        leave()
         time.sleep(away_s)
-        old.resume()
+        come_back()
         self._redis.await_calm()
         what = "is the master" if self._redis.master is old else "is the replica"
-        return Done(f"for {away_s:.1f} s; it {what}", cut=self._nodes(), window=(began, time.time()))
+        return Done(f"{detail}; it {what}", cut=self._nodes(), window=(began, time.time()))
 
     def fail_over_cut_off(self, chance: random.Random, clients: Told) -> Done:
         host = chance.choice(self._cluster.hosts)
